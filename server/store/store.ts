@@ -1,0 +1,351 @@
+/**
+ * THE PORT: what the engine asks of a store, in the language of the domain. Verbs are batch-first (arrays in, one result per item out, in
+ * order), `now` and ids are arguments, and every verb states its atomicity. Decisions are pure functions of server/domain that a verb
+ * calls inside its guarded write; a store decides nothing itself.
+ *
+ * Common to all verbs:
+ * - When a promise resolves, what it wrote is durable (promise 1 of docs/architecture.md).
+ * - Atomic per item, unless said otherwise: an item that fails leaves nothing behind and harms no other item of the same call.
+ * - Everything happens inside the environment named by the item; an id of another environment is unknown.
+ * - Safe to repeat.
+ * - @throws AppError STORE_UNAVAILABLE (with RetryInfo) when the store cannot write or read at the moment; nothing of the call is then
+ *   acknowledged, and a repeat completes what is missing.
+ */
+import type { Failure } from "../domain/failure.js";
+import type { AttemptSummary, RunState } from "../domain/run.js";
+import type { Refusal } from "../domain/run-apply.js";
+import type { RunChange } from "../domain/run-change.js";
+import type { RunPlace } from "../domain/run-machine.js";
+import type { RunStatus } from "../domain/run-status.js";
+import type { SessionRecord } from "../domain/session.js";
+import type { TaskDeclaration, TaskRecord } from "../domain/task.js";
+
+export interface Store {
+  /** Opens, locks and migrates. `lastTimeMs`: the latest time found in the records, below which no clock may start (0 when empty). */
+  start(): Promise<{ readonly lastTimeMs: number }>;
+  /** Finishes what is under way, then closes. Idempotent. */
+  stop(): Promise<void>;
+  /** Whether a write would succeed now; asked by /readyz. Resolves, never rejects. */
+  checkWritable(): Promise<{ readonly ok: boolean; readonly error?: string }>;
+  /** A random secret of 32 bytes, made once and kept: signs page tokens and URLs. */
+  readSecret(): Promise<Uint8Array>;
+
+  // ── runs, asked by producers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Stores new runs. In order, per item: an own earlier run under the same id (`repeat`), the holder of the key if its window is open and
+   * its status keeps the key (`cached`; otherwise that run loses the key), the size of the queue (`queueFull`), then the run, its key, its
+   * queue (made on first use; `queueLimit` becomes its base limit unless a registration declares the queue) and, for a hit under a request
+   * id, the remembered answer. Items of one call see each other in order.
+   */
+  insertRuns(items: readonly InsertRun[]): Promise<readonly InsertRunResult[]>;
+
+  /** The states of runs; undefined where unknown. */
+  readRuns(ids: readonly RunRef[]): Promise<readonly (RunState | undefined)[]>;
+  /** All that `runs.retrieve` shows (RUN-10); undefined where unknown. Sees every write acknowledged before the call. */
+  readRunDetails(ids: readonly RunRef[]): Promise<readonly (RunDetail | undefined)[]>;
+  /** One page of runs, newest first by (creation, id) (RUN-17…20). */
+  listRuns(query: RunQuery): Promise<RunPage>;
+  /**
+   * Takes the key from its run (IDM-28). Under a request id the answer is remembered in the same step and repeated (REQ-1).
+   * `undefined`: no run holds the key.
+   */
+  resetKey(params: ResetKey): Promise<{ readonly runId: string } | undefined>;
+
+  // ── runs, asked by workers and the clock ──────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * For each request, the best runs (smallest order, then id) that can start now: the queue is not paused, the partition has room, the
+   * session serves the task, or the run is bound to the session. Applies {@link Claim} to each and takes its slot. A request of a session
+   * that is unknown or lapsed gets nothing. No run is given twice, no limit exceeded, whoever else claims at the same time.
+   */
+  claimRuns(requests: readonly ClaimRequest[]): Promise<readonly (readonly ClaimedRun[])[]>;
+
+  /**
+   * Applies changes to existing runs through `applyChange`, with all that belongs to them: place in the queue, slot (freed, or kept by a
+   * lingering holder), attempt summary, output, failure. Several changes of one run in one call apply in order.
+   */
+  changeRuns(changes: readonly RunChange[]): Promise<readonly ChangeResult[]>;
+
+  /** Runs that a duty has to look at, oldest first, at most `limit`; the guard of the change decides again. */
+  findRuns(query: FindRuns): Promise<readonly RunState[]>;
+
+  /**
+   * Ends lingering holders (code of cancelled, timed-out or interrupted runs, QUE-4) and frees their slots.
+   * @returns how many were freed.
+   */
+  endLingering(which: EndLingering): Promise<number>;
+
+  /** Appends log lines to runs and keeps the last ones (LOG-1). Unknown runs are ignored. */
+  appendLogs(entries: readonly AppendLogs[]): Promise<void>;
+
+  // ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Opens a session or takes it over on a new connection. `lapsed`: the session was declared lapsed and still has runs to be lost;
+   * `superseded`: a newer connection of the session is known. Both write nothing.
+   */
+  openSession(session: SessionRecord): Promise<"opened" | "lapsed" | "superseded">;
+  /** Moves `untilMs` on; false where the session is unknown, lapsed or on a newer connection. */
+  keepSessions(items: readonly KeepSession[]): Promise<readonly boolean[]>;
+  /** Marks sessions past their time as lapsed (guarded) and returns them, and those marked earlier that still have live runs. */
+  lapseSessions(params: { readonly nowMs: number; readonly limit: number }): Promise<readonly SessionRecord[]>;
+  /** Removes a session that holds no live run; ends its lingering holders. False while runs name it. */
+  closeSession(params: { readonly environment: string; readonly sessionId: string }): Promise<boolean>;
+  listSessions(params: { readonly environment: string }): Promise<readonly SessionRecord[]>;
+
+  // ── tasks and queues ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Stores what a worker declares; the latest wins. Queues of declarations with a name or a limit become declared, with that base limit. */
+  registerTasks(params: RegisterTasks): Promise<void>;
+  /** All registered tasks of an environment, by id. */
+  listTasks(params: { readonly environment: string }): Promise<readonly TaskRecord[]>;
+  /** Page `page` (from 1) of the queues of an environment, by name, with figures (QUE-30). */
+  listQueues(params: ListQueues): Promise<{ readonly queues: readonly QueueView[]; readonly count: number }>;
+  readQueue(ref: QueueRef): Promise<QueueView | undefined>;
+  /** Changes the settings of one queue; heads of its partitions open and close with them. */
+  changeQueue(change: QueueChange): Promise<QueueChangeResult>;
+
+  // ── housekeeping ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Removes finished runs past their time (RUN-9), keys and remembered answers that have expired, and partitions that nothing uses;
+   * at most `limit` of each.
+   * @returns the number of runs removed.
+   */
+  purge(params: {
+    readonly nowMs: number;
+    readonly finishedRunsKeptMs: number;
+    readonly limit: number;
+  }): Promise<number>;
+}
+
+export interface RunRef {
+  readonly environment: string;
+  readonly runId: string;
+}
+
+/** What marks a call as the repeat of an earlier one (REQ-1). */
+export interface RequestMark {
+  /** Hex SHA-256 over (environment, verb family, request id). */
+  readonly hash: string;
+  /** How long a derived answer is remembered. */
+  readonly expiresAtMs: number;
+}
+
+export interface InsertRun {
+  readonly run: RunState;
+  /** Encoded hairtrigger.v1.RunSpec. */
+  readonly spec: Uint8Array;
+  /** JSON object text (MET-1). */
+  readonly metadataJson: string | undefined;
+  readonly request: RequestMark | undefined;
+  /** QUE-10; undefined: no limit, or not to be checked (future delay). */
+  readonly queueSizeMax: number | undefined;
+  /** Base limit given by the trigger (QUE-11). */
+  readonly queueLimit: number | undefined;
+  readonly nowMs: number;
+}
+
+export type InsertRunResult =
+  /** `queueLimitIgnored`: the queue is declared by a registration (QUE-11). */
+  | { readonly kind: "created"; readonly run: RunState; readonly queueLimitIgnored: boolean }
+  /** Made by this very request before; `isCached`: that answer had been a hit. */
+  | { readonly kind: "repeat"; readonly runId: string; readonly isCached: boolean }
+  | { readonly kind: "cached"; readonly runId: string }
+  | { readonly kind: "queueFull"; readonly size: number };
+
+export interface RunDetail {
+  readonly run: RunState;
+  readonly spec: Uint8Array;
+  readonly metadataJson: string | undefined;
+  /** Encoded hairtrigger.v1.Payload; only when COMPLETED. */
+  readonly output: Uint8Array | undefined;
+  readonly failure: Failure | undefined;
+  /** The last 10. */
+  readonly attempts: readonly AttemptSummary[];
+  readonly logs: readonly LogLine[];
+  readonly root: RelatedRun | undefined;
+  readonly parent: RelatedRun | undefined;
+  /** The first 100, by creation. */
+  readonly children: readonly RelatedRun[];
+}
+
+export interface RelatedRun {
+  readonly runId: string;
+  readonly status: RunStatus;
+  readonly taskId: string;
+  readonly depth: number;
+  readonly triggerFunction: RunState["triggerFunction"];
+  readonly batchId: string | undefined;
+}
+
+/** Values of one member are alternatives, members are all required (RUN-17). Empty arrays and undefined do not filter. */
+export interface RunFilter {
+  readonly statuses?: readonly RunStatus[];
+  readonly taskIds?: readonly string[];
+  /** Runs with any of them (TAG-6). */
+  readonly tags?: readonly string[];
+  /** Full queue names, `task/` included. */
+  readonly queues?: readonly string[];
+  readonly fromMs?: number;
+  readonly toMs?: number;
+  readonly isTest?: boolean;
+  readonly batchId?: string;
+}
+
+/** A position in the order of the list: between runs, by creation time and id. */
+export interface RunCursor {
+  readonly createdAtMs: number;
+  readonly runId: string;
+}
+
+export interface RunQuery {
+  readonly environment: string;
+  readonly filter: RunFilter;
+  readonly limit: number;
+  /** `after`: older than this run; `before`: newer. At most one. */
+  readonly after?: RunCursor;
+  readonly before?: RunCursor;
+}
+
+export interface RunPage {
+  readonly runs: readonly RunState[];
+  readonly hasOlder: boolean;
+  readonly hasNewer: boolean;
+}
+
+export interface ResetKey {
+  readonly environment: string;
+  readonly recordHash: string;
+  readonly request: RequestMark | undefined;
+  readonly nowMs: number;
+}
+
+export interface ClaimRequest {
+  readonly environment: string;
+  readonly sessionId: string;
+  /** Free places; at most this many runs. */
+  readonly places: number;
+  readonly tasks: readonly ClaimableTask[];
+  readonly nowMs: number;
+  readonly pickUpDeadlineMs: number;
+}
+
+/** A task that the session serves, with what its policy adds where the trigger gave nothing (TRG-6). */
+export interface ClaimableTask {
+  readonly taskId: string;
+  readonly maxDurationSeconds: number | undefined;
+  readonly maxAttempts: number;
+}
+
+export interface ClaimedRun {
+  readonly run: RunState;
+  readonly spec: Uint8Array;
+  readonly metadataJson: string | undefined;
+  /** The queue has a limit: code starts only after `started` was acknowledged (RUN-6). */
+  readonly isLimited: boolean;
+  /** Goes on after a wait, in the same attempt. */
+  readonly isResume: boolean;
+}
+
+export type ChangeResult =
+  | {
+      readonly kind: "applied";
+      readonly before: RunPlace;
+      readonly run: RunState;
+      /** A slot was freed, or the run became claimable: somebody should look for runs to claim. */
+      readonly isClaimable: boolean;
+    }
+  /** `run`: its present state; undefined where the run is unknown. */
+  | { readonly kind: "refused"; readonly refusal: Refusal | "unknown"; readonly run: RunState | undefined };
+
+export type FindRuns =
+  /** DELAYED or parked, `dueMs` ≤ now. */
+  | { readonly kind: "due"; readonly nowMs: number; readonly limit: number }
+  /** QUEUED, never started, ttl passed. */
+  | { readonly kind: "expired"; readonly nowMs: number; readonly limit: number }
+  /** Pick-up deadline passed. */
+  | { readonly kind: "unconfirmed"; readonly nowMs: number; readonly limit: number }
+  /** Deadline of maxDuration at or before `nowMs`. */
+  | { readonly kind: "overrun"; readonly nowMs: number; readonly limit: number }
+  /** `todo` ≠ 0 and unchanged since `untilMs`. */
+  | { readonly kind: "todo"; readonly untilMs: number; readonly limit: number }
+  /** Live and held by the session. */
+  | { readonly kind: "session"; readonly environment: string; readonly sessionId: string; readonly limit: number }
+  /** Live children of a run. */
+  | { readonly kind: "children"; readonly environment: string; readonly parentRunId: string; readonly limit: number };
+
+export type EndLingering =
+  /** The worker says that the code of this run, given under this fence, has ended. */
+  | { readonly kind: "run"; readonly environment: string; readonly runId: string; readonly fence: number }
+  /** Holders older than the grace (CAN-3). */
+  | { readonly kind: "expired"; readonly nowMs: number; readonly graceMs: number; readonly limit: number };
+
+export interface LogLine {
+  readonly timeMs: number;
+  readonly level: "debug" | "log" | "info" | "warn" | "error" | "trace";
+  readonly attempt: number;
+  readonly message: string;
+  /** JSON object text with what else was logged. */
+  readonly fieldsJson: string | undefined;
+}
+
+export interface AppendLogs extends RunRef {
+  readonly lines: readonly LogLine[];
+  readonly linesMax: number;
+  readonly bytesMax: number;
+}
+
+export interface KeepSession {
+  readonly environment: string;
+  readonly sessionId: string;
+  readonly connectionEpoch: number;
+  readonly untilMs: number;
+}
+
+export interface RegisterTasks {
+  readonly environment: string;
+  readonly tasks: readonly TaskDeclaration[];
+  readonly nowMs: number;
+}
+
+/** By full name (`task/<id>` or a custom name). Queue ids are hashes of (environment, name), so the engine passes names or ids. */
+export type QueueRef = { readonly environment: string } & ({ readonly name: string } | { readonly queueId: string });
+
+export interface ListQueues {
+  readonly environment: string;
+  readonly page: number;
+  readonly perPage: number;
+}
+
+/** A queue with its figures. */
+export interface QueueView {
+  readonly environment: string;
+  readonly queueId: string;
+  /** Full name. */
+  readonly name: string;
+  readonly isDeclared: boolean;
+  readonly isPaused: boolean;
+  readonly baseLimit: number | undefined;
+  readonly override: { readonly limit: number; readonly atMs: number; readonly by: string } | undefined;
+  /** Holders of slots (QUE-4). */
+  readonly running: number;
+  /** QUEUED runs, parked ones included. */
+  readonly queued: number;
+  /** Ids of tasks with QUEUED runs here; the engine tells which of them no connected worker serves. */
+  readonly queuedTaskIds: readonly string[];
+}
+
+export type QueueChange = QueueRef & { readonly nowMs: number } & (
+    | { readonly kind: "pause" }
+    | { readonly kind: "resume" }
+    | { readonly kind: "override"; readonly limit: number; readonly by: string }
+    | { readonly kind: "reset" }
+  );
+
+export type QueueChangeResult =
+  | { readonly kind: "changed"; readonly queue: QueueView }
+  | { readonly kind: "unknown" }
+  /** `reset` without an override (QUE-32). */
+  | { readonly kind: "notOverridden" };
