@@ -3,6 +3,7 @@
  * inside their guarded write, so a guard can neither be forgotten nor differ between them.
  */
 import { engineFailure, type Failure } from "./failure.js";
+import { orderOf } from "./queue.js";
 import { retryDelayMs } from "./retry.js";
 import {
   type AttemptOutcome,
@@ -10,7 +11,6 @@ import {
   attemptActiveMs,
   durationMs,
   isPausing,
-  orderMs,
   type RunState,
   TODO,
 } from "./run.js";
@@ -157,7 +157,7 @@ function becomeDue(run: RunState, change: Due): ApplyResult {
   if (run.status !== "DELAYED") return freed({ ...base, retryAtMs: undefined });
   return freed({
     ...base,
-    orderMs: orderMs(run.dueMs, run.prioritySeconds),
+    orderMs: orderOf(run.dueMs, run.prioritySeconds),
     expireAtMs: run.ttlMs === undefined ? undefined : run.dueMs + run.ttlMs,
   });
 }

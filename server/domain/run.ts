@@ -3,6 +3,7 @@
  * opens (design 4). All times are Unix milliseconds.
  */
 import type { Failure } from "./failure.js";
+import { orderOf } from "./queue.js";
 import type { Readiness } from "./run-machine.js";
 import type { RunStatus } from "./run-status.js";
 
@@ -163,7 +164,7 @@ export function newRun(params: NewRunParams): RunState {
     version: 1,
     queue: params.queue,
     concurrencyKey: params.concurrencyKey,
-    orderMs: orderMs(queuedAtMs, params.prioritySeconds),
+    orderMs: orderOf(queuedAtMs, params.prioritySeconds),
     prioritySeconds: params.prioritySeconds,
     dueMs: isDelayed ? params.delayedUntilMs : undefined,
     delayedUntilMs: isDelayed ? params.delayedUntilMs : undefined,
@@ -206,11 +207,6 @@ export function newRun(params: NewRunParams): RunState {
     attemptActiveMs: 0,
     earlierActiveMs: 0,
   };
-}
-
-/** Order value (behaviour, section 1): queue time − priority × 1,000, to the millisecond. */
-export function orderMs(queuedAtMs: number, prioritySeconds: number): number {
-  return Math.round(queuedAtMs - prioritySeconds * 1_000);
 }
 
 /** Attempts begun, as readers see them: the one that a retry pause announces has not begun (§12.4). */
