@@ -1,0 +1,143 @@
+/**
+ * Claims runs for the sessions of this server that have free places.
+ *
+ * A hint ("runs of task X may be claimable", "this session has places") marks the sessions it concerns; one claim is under way at a time,
+ * for all marked sessions together, and whatever is marked meanwhile is claimed for right after. So no wake-up falls between "nothing to
+ * claim" and "now there is", no timer is involved, and under load the cost is one transaction per flush, not per run.
+ *
+ * Sessions take turns at being first, so that a quiet service with several workers does not feed only one.
+ */
+import type { ClaimableTask, ClaimedRun, ClaimRequest } from "../store/store.js";
+import type { EngineDeps } from "./engine.js";
+import { emitMoved } from "./moved.js";
+
+/** A session as the dispatcher sees it. */
+export interface Claimer {
+  readonly environment: string;
+  readonly sessionId: string;
+  readonly tasks: ReadonlyMap<string, ClaimableTask>;
+  /** Free places now; 0 while the worker is silent or draining. */
+  places(): number;
+  /** Hands over claimed runs and takes their places. Must not throw. */
+  assign(runs: readonly ClaimedRun[]): void;
+}
+
+export interface Dispatcher {
+  add(claimer: Claimer): void;
+  remove(claimer: Claimer): void;
+  /** The claimer has places. */
+  wake(claimer: Claimer): void;
+  /** Runs of the task (undefined: of any) may be claimable. */
+  wakeTask(environment: string, taskId: string | undefined): void;
+  /** Runs of any environment may be claimable. */
+  wakeAll(): void;
+  /** Resolves when no claim is under way any more. */
+  stop(): Promise<void>;
+}
+
+/** Runs of one claim, over all sessions: bounds the transaction and one message to a worker (design 22: claims of about 200). */
+const CLAIM_MAX = 200;
+/** After a claim failed (the store is away), the next try waits this long; hints go on marking meanwhile. */
+const RETRY_MS = 250;
+
+export function createDispatcher(deps: EngineDeps): Dispatcher {
+  const { store, clock, limits, events } = deps;
+  const byEnvironment = new Map<string, Set<Claimer>>();
+  const marked = new Set<Claimer>();
+  let underWay: Promise<void> | undefined;
+  let isStopped = false;
+  let turn = 0;
+
+  const mark = (claimer: Claimer): void => {
+    if (isStopped || claimer.places() <= 0) return;
+    marked.add(claimer);
+    underWay ??= Promise.resolve().then(claimUntilQuiet);
+  };
+
+  async function claimUntilQuiet(): Promise<void> {
+    while (marked.size > 0 && !isStopped) {
+      const claimers = inTurn([...marked]);
+      marked.clear();
+      try {
+        await claimFor(claimers);
+      } catch (error) {
+        events.emit("store.unavailable", { error });
+        for (const claimer of claimers) marked.add(claimer);
+        await new Promise<void>((resolve) => clock.setTimer(RETRY_MS, resolve));
+      }
+    }
+    underWay = undefined;
+    // A mark set between the last look and the line above found `underWay` still set.
+    if (marked.size > 0 && !isStopped) underWay = claimUntilQuiet();
+  }
+
+  function inTurn(claimers: readonly Claimer[]): readonly Claimer[] {
+    turn = (turn + 1) % Math.max(1, claimers.length);
+    return [...claimers.slice(turn), ...claimers.slice(0, turn)];
+  }
+
+  async function claimFor(claimers: readonly Claimer[]): Promise<void> {
+    const nowMs = clock.nowMs();
+    const requests: { claimer: Claimer; request: ClaimRequest }[] = [];
+    let left = CLAIM_MAX;
+    for (const claimer of claimers) {
+      const free = claimer.places();
+      const places = Math.min(free, left);
+      if (places < free) marked.add(claimer);
+      if (places <= 0) continue;
+      left -= places;
+      requests.push({
+        claimer,
+        request: {
+          environment: claimer.environment,
+          sessionId: claimer.sessionId,
+          places,
+          tasks: [...claimer.tasks.values()],
+          nowMs,
+          pickUpDeadlineMs: nowMs + limits.pickUpMs,
+        },
+      });
+    }
+    if (requests.length === 0) return;
+    const results = await store.claimRuns(requests.map(({ request }) => request));
+    requests.forEach(({ claimer, request }, index) => {
+      const runs = results[index] ?? [];
+      // Fewer than asked for: nothing more is there, and what comes will be hinted at.
+      if (runs.length < request.places) marked.delete(claimer);
+      if (runs.length === 0) return;
+      claimer.assign(runs);
+      for (const { run, isResume } of runs) {
+        emitMoved(deps, isResume ? "resume" : "claim", run);
+        if (run.deadlineMs !== undefined) deps.nudge("overrun", run.deadlineMs);
+      }
+    });
+  }
+
+  return {
+    add(claimer) {
+      const set = byEnvironment.get(claimer.environment) ?? new Set();
+      byEnvironment.set(claimer.environment, set);
+      set.add(claimer);
+    },
+    remove(claimer) {
+      marked.delete(claimer);
+      const set = byEnvironment.get(claimer.environment);
+      set?.delete(claimer);
+      if (set?.size === 0) byEnvironment.delete(claimer.environment);
+    },
+    wake: mark,
+    wakeTask(environment, taskId) {
+      for (const claimer of byEnvironment.get(environment) ?? []) {
+        if (taskId === undefined || claimer.tasks.has(taskId)) mark(claimer);
+      }
+    },
+    wakeAll() {
+      for (const set of byEnvironment.values()) for (const claimer of set) mark(claimer);
+    },
+    async stop() {
+      isStopped = true;
+      marked.clear();
+      await underWay;
+    },
+  };
+}

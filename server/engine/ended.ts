@@ -1,0 +1,16 @@
+/** The `ended` duty: code of finished or interrupted runs that never reported its end holds its slot for the grace time only (QUE-4). */
+import type { Dispatcher } from "./claim.js";
+import type { EngineDeps } from "./engine.js";
+
+export function createEnded({ store, clock, limits }: EngineDeps, dispatcher: Dispatcher) {
+  return async (limit: number): Promise<number> => {
+    const freed = await store.endLingering({
+      kind: "expired",
+      nowMs: clock.nowMs(),
+      graceMs: limits.cancelGraceMs,
+      limit,
+    });
+    if (freed > 0) dispatcher.wakeAll();
+    return freed;
+  };
+}

@@ -1,0 +1,247 @@
+/**
+ * The engine's verbs, by who asks. Each is one file: load → decide (domain) → commit (store) → emit, signal. Nothing here knows the wire
+ * or which store it has. All times are Unix milliseconds.
+ *
+ * Every verb rejects with AppError for what the caller did wrong (reasons in its comment) and STORE_UNAVAILABLE when the store cannot
+ * write or read; then nothing of the call was acknowledged and a repeat is safe.
+ */
+import type { AppError } from "../domain/error.js";
+import type { Failure } from "../domain/failure.js";
+import type { Lease } from "../domain/lease.js";
+import type { Limits } from "../domain/limits.js";
+import type { PayloadInput } from "../domain/payload.js";
+import type { RunState, TriggerFunction } from "../domain/run.js";
+import type { SessionRecord } from "../domain/session.js";
+import type { TaskDeclaration, TaskRecord } from "../domain/task.js";
+import type { TriggerOptionsInput } from "../domain/trigger-options.js";
+import type { Signals } from "../signals/signals.js";
+import type { ClaimedRun, LogLine, QueueView, RunDetail, RunFilter, Store } from "../store/store.js";
+import type { Clock } from "./clock.js";
+import type { Entropy } from "./entropy.js";
+import type { EventSink } from "./events.js";
+
+export interface EngineDeps {
+  readonly store: Store;
+  readonly signals: Signals;
+  readonly clock: Clock;
+  readonly entropy: Entropy;
+  readonly events: EventSink;
+  readonly limits: Limits;
+  readonly specs: SpecCodec;
+  /** Sets a timer for a due time that was stored just now, if it is near (design 13). */
+  readonly nudge: (duty: NudgedDuty, dueMs: number) => void;
+}
+
+export type NudgedDuty = "due" | "expire" | "overrun";
+
+/** Opens and closes spec bytes for the few verbs that need the inside (replay). The wire side implements it. */
+export interface SpecCodec {
+  /** The spec of a replay: payload, tags, metadata, queue, concurrency key, test flag; nothing else (RUN-15). */
+  replayOf(spec: Uint8Array): {
+    readonly options: TriggerOptionsInput;
+    readonly spec: Uint8Array;
+  };
+}
+
+// ── producers ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface TriggerItem {
+  readonly taskId: string;
+  /** Encoded hairtrigger.v1.RunSpec. */
+  readonly spec: Uint8Array;
+  /** As in the spec; checked here (PAY-6, PAY-12). */
+  readonly payload: PayloadInput;
+  readonly options: TriggerOptionsInput;
+  readonly requestId: string | undefined;
+  readonly parentRunId: string | undefined;
+  readonly isTest: boolean;
+  readonly triggerFunction: TriggerFunction;
+  /** The run that this one replays. */
+  readonly replayOf?: string;
+}
+
+export interface Triggered {
+  readonly ok: true;
+  readonly runId: string;
+  readonly taskId: string;
+  readonly isCached: boolean;
+  /** Some worker has registered the task (TRG-6a). */
+  readonly isTaskKnown: boolean;
+  /** Up to 3, only when the task is unknown. */
+  readonly similarTaskIds: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+export type TriggerOutcome = Triggered | { readonly ok: false; readonly error: AppError };
+
+export interface ListRunsParams {
+  readonly environment: string;
+  readonly filter: RunFilter;
+  readonly limit: number;
+  readonly after?: { readonly createdAtMs: number; readonly runId: string };
+  readonly before?: { readonly createdAtMs: number; readonly runId: string };
+}
+
+/** A queue as readers see it: figures plus which of its tasks nobody serves (QUE-30). */
+export interface QueueItem extends QueueView {
+  readonly limit: number | undefined;
+  readonly unservedTaskIds: readonly string[];
+}
+
+export type QueueSelector = { readonly queueId: string } | { readonly name: string };
+
+export interface Engine {
+  /**
+   * Triggers independent runs; one outcome per item, in order. Never rejects for an item's mistakes.
+   * Reasons: those of trigger options, PAYLOAD_TOO_LARGE, QUEUE_FULL, RUN_NOT_FOUND (parent).
+   */
+  trigger(environment: string, items: readonly TriggerItem[]): Promise<readonly TriggerOutcome[]>;
+  /** Reasons: RUN_NOT_FOUND. */
+  retrieveRun(environment: string, runId: string): Promise<RunDetail>;
+  /** Reasons: INVALID_PAGE. Filters are already typed; limits are checked here. */
+  listRuns(params: ListRunsParams): Promise<{
+    readonly runs: readonly RunState[];
+    readonly hasOlder: boolean;
+    readonly hasNewer: boolean;
+  }>;
+  /**
+   * The present state, then the newest state after every change; intermediate states may be skipped, never reordered (RUN-26). Ends after
+   * the final state if `stopOnCompletion`, or when `signal` aborts. Reasons: RUN_NOT_FOUND.
+   */
+  watchRun(params: {
+    readonly environment: string;
+    readonly runId: string;
+    readonly stopOnCompletion: boolean;
+    readonly signal: AbortSignal;
+  }): AsyncIterable<RunDetail>;
+  /** Final runs are left alone (CAN-1). Reasons: RUN_NOT_FOUND. */
+  cancelRun(environment: string, runId: string, reason: string | undefined): Promise<RunState>;
+  /** Reasons: RUN_NOT_FOUND, RUN_NOT_DELAYED, INVALID_DELAY. */
+  rescheduleRun(
+    environment: string,
+    runId: string,
+    delay: NonNullable<TriggerOptionsInput["delay"]>,
+  ): Promise<RunDetail>;
+  /** Reasons: RUN_NOT_FOUND, QUEUE_FULL. */
+  replayRun(environment: string, runId: string, requestId: string | undefined): Promise<{ readonly runId: string }>;
+  /** `key` as on the wire (see TriggerOptionsInput). Reasons: IDEMPOTENCY_KEY_NOT_FOUND. */
+  resetIdempotencyKey(params: {
+    readonly environment: string;
+    readonly taskId: string;
+    readonly key: string;
+    readonly requestId: string | undefined;
+  }): Promise<{ readonly runId: string }>;
+  /**
+   * TAG-2. `lease`: the call comes from inside the run and is bound to its session and attempt.
+   * Reasons: RUN_NOT_FOUND, RUN_FINAL, TOO_MANY_TAGS, INVALID_TAG.
+   */
+  addTags(environment: string, runId: string, tags: readonly string[]): Promise<readonly string[]>;
+
+  /** Reasons: INVALID_PAGE. */
+  listQueues(
+    environment: string,
+    page: number,
+    perPage: number,
+  ): Promise<{ readonly queues: readonly QueueItem[]; readonly count: number }>;
+  /** Reasons: QUEUE_NOT_FOUND (also the four below). */
+  retrieveQueue(environment: string, queue: QueueSelector): Promise<QueueItem>;
+  pauseQueue(environment: string, queue: QueueSelector): Promise<QueueItem>;
+  resumeQueue(environment: string, queue: QueueSelector): Promise<QueueItem>;
+  /** Reasons: INVALID_CONCURRENCY_LIMIT. `by`: name of the key that asked. */
+  overrideConcurrencyLimit(environment: string, queue: QueueSelector, limit: number, by: string): Promise<QueueItem>;
+  /** Reasons: QUEUE_NOT_OVERRIDDEN. */
+  resetConcurrencyLimit(environment: string, queue: QueueSelector): Promise<QueueItem>;
+
+  listTasks(environment: string): Promise<readonly TaskRecord[]>;
+  /** Sessions that have not lapsed. */
+  listWorkers(environment: string): Promise<readonly SessionRecord[]>;
+
+  // ── workers ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Opens a session for one worker connection (or takes it over) and answers for every lease that the worker says it holds. From then on
+   * runs go to `sink.assign` whenever the session has places. Reasons: STALE_LEASE when a newer connection of the session exists.
+   */
+  openSession(params: OpenSession, sink: SessionSink): Promise<OpenedSession>;
+
+  // ── the clock: bounded passes, each returns how many it handled (the page was full when it equals `limit`) ─────────────────────
+
+  readonly duties: Readonly<Record<DutyName, (limit: number) => Promise<number>>>;
+
+  /** Ends sessions' timers and watchers. The store is closed by whoever opened it. Idempotent. */
+  stop(): Promise<void>;
+}
+
+export type DutyName = "due" | "expire" | "lose" | "release" | "overrun" | "settle" | "ended" | "purge";
+
+// ── worker sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface OpenSession {
+  readonly environment: string;
+  readonly sessionId: string;
+  readonly connectionEpoch: number;
+  readonly workerName: string;
+  readonly sdk: string;
+  readonly concurrency: number;
+  readonly tasks: readonly TaskDeclaration[];
+  readonly held: readonly HeldLease[];
+}
+
+export interface HeldLease {
+  readonly lease: Lease;
+  /** The worker fenced it by itself (RUN-6): it goes on as interrupted. */
+  readonly isInterrupted: boolean;
+}
+
+/** What the engine tells a connected worker; each call is one flush, after its commit. Must not throw. */
+export interface SessionSink {
+  assign(runs: readonly ClaimedRun[]): void;
+  cancel(runs: readonly { readonly lease: Lease; readonly reason: string }[]): void;
+  lost(leases: readonly Lease[]): void;
+  /** The connection is over: superseded by a newer one, or the session is gone. */
+  end(reason: "superseded" | "lapsed" | "stopping"): void;
+}
+
+/** What a worker is told about a lease: the answer to a report, and to each lease of a hello. */
+export type Instruction =
+  | { readonly kind: "goOn" }
+  | { readonly kind: "finished" }
+  /** The run went back to the queue; this worker is done with it. */
+  | { readonly kind: "released" }
+  | { readonly kind: "retry"; readonly lease: Lease; readonly attempt: number; readonly delayMs: number }
+  | { readonly kind: "cancel"; readonly reason: string }
+  | { readonly kind: "lost" };
+
+interface ReportOf<Kind extends string> {
+  readonly kind: Kind;
+  readonly lease: Lease;
+}
+
+export type Report =
+  | ReportOf<"started">
+  | (ReportOf<"completed"> & { readonly output: Uint8Array | undefined })
+  /** `retryDelayMs` undefined: no retry. The final status follows from `failure.code` (§12.3). */
+  | (ReportOf<"failed"> & { readonly failure: Failure; readonly retryDelayMs: number | undefined })
+  | ReportOf<"timedOut">
+  | (ReportOf<"interrupted"> & { readonly codeEnded: boolean })
+  /** Code of a cancelled, timed-out or interrupted run has ended. */
+  | ReportOf<"ended">;
+
+export interface OpenedSession {
+  /** Answers to `held`, in order. */
+  readonly instructions: readonly Instruction[];
+  /** Free places, an absolute number; the engine claims at once. */
+  setPlaces(places: number): void;
+  /** Any message counts as a sign of life for RUN-6 (silent workers are assigned nothing). */
+  noteMessage(): void;
+  /** Keeps the session; `confirmed`: runs the worker has begun. False: the session is gone, end the connection. */
+  heartbeat(confirmed: readonly Lease[]): Promise<boolean>;
+  /** Applies reports; one instruction each, in order. Durable when it resolves. */
+  report(reports: readonly Report[]): Promise<readonly Instruction[]>;
+  appendLogs(entries: readonly { readonly runId: string; readonly lines: readonly LogLine[] }[]): Promise<void>;
+  /**
+   * The connection ended. `left`: the worker said good-bye (draining and nothing held); the session is closed. Otherwise it stays until it
+   * lapses or reconnects. Idempotent.
+   */
+  close(how: "left" | "disconnected"): Promise<void>;
+}

@@ -1,0 +1,70 @@
+/**
+ * The event map: what the engine tells telemetry. Closed and typed; subscribers (log, metrics, traces) cannot break a run. An event is
+ * emitted after its commit.
+ */
+import type { RunEvent } from "../domain/run-machine.js";
+import type { RunStatus } from "../domain/run-status.js";
+
+export interface EventMap {
+  "run.triggered": {
+    readonly environment: string;
+    readonly runId: string;
+    readonly taskId: string;
+    readonly isCached: boolean;
+  };
+  "run.moved": {
+    readonly environment: string;
+    readonly runId: string;
+    readonly taskId: string;
+    readonly event: RunEvent;
+    readonly status: RunStatus;
+    readonly attempt: number;
+  };
+  "session.opened": {
+    readonly environment: string;
+    readonly sessionId: string;
+    readonly taskCount: number;
+    readonly isReconnect: boolean;
+  };
+  "session.closed": {
+    readonly environment: string;
+    readonly sessionId: string;
+    readonly reason: "left" | "disconnected" | "superseded";
+  };
+  "session.lapsed": { readonly environment: string; readonly sessionId: string; readonly runsLost: number };
+  "duty.done": { readonly duty: string; readonly count: number };
+  "duty.failed": { readonly duty: string; readonly error: unknown };
+  "store.unavailable": { readonly error: unknown };
+}
+
+export type EventName = keyof EventMap;
+
+export interface EventSink {
+  emit<Name extends EventName>(name: Name, event: EventMap[Name]): void;
+}
+
+export interface EventSource extends EventSink {
+  /** Returns the function that ends the subscription. What a subscriber throws is dropped. */
+  on<Name extends EventName>(name: Name, subscriber: (event: EventMap[Name]) => void): () => void;
+}
+
+export function createEvents(): EventSource {
+  const subscribers = new Map<EventName, Set<(event: never) => void>>();
+  return {
+    emit(name, event) {
+      for (const subscriber of subscribers.get(name) ?? []) {
+        try {
+          (subscriber as (event: EventMap[typeof name]) => void)(event);
+        } catch {
+          // Telemetry must not break a run; a subscriber that throws has nowhere better to say it.
+        }
+      }
+    },
+    on(name, subscriber) {
+      const set = subscribers.get(name) ?? new Set();
+      subscribers.set(name, set);
+      set.add(subscriber);
+      return () => set.delete(subscriber);
+    },
+  };
+}

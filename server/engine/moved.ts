@@ -1,0 +1,30 @@
+/** What follows every committed move of a run: the event for telemetry and the signals for watchers and claimers. */
+import type { RunState } from "../domain/run.js";
+import type { RunEvent } from "../domain/run-machine.js";
+import type { Signal } from "../signals/signals.js";
+import type { ChangeResult } from "../store/store.js";
+import type { EngineDeps } from "./engine.js";
+
+export type AppliedChange = Extract<ChangeResult, { kind: "applied" }>;
+
+/** Emits `run.moved` and tells watchers. Call only after the commit. */
+export function emitMoved(deps: EngineDeps, event: RunEvent, run: RunState): void {
+  const { environment, id: runId, taskId, status, attempt, version } = run;
+  deps.events.emit("run.moved", { environment, runId, taskId, event, status, attempt });
+  deps.signals.publish([{ kind: "changed", environment, runId, version }]);
+}
+
+/** A change that is no move: only watchers care. */
+export function emitTagsChanged(deps: EngineDeps, { environment, id: runId, version }: RunState): void {
+  deps.signals.publish([{ kind: "changed", environment, runId, version }]);
+}
+
+/** {@link emitMoved} for the result of a change; also says so when runs became claimable by it. */
+export function announce(deps: EngineDeps, event: RunEvent, applied: AppliedChange): void {
+  emitMoved(deps, event, applied.run);
+  if (applied.isClaimable) deps.signals.publish([claimable(applied.run.environment)]);
+}
+
+function claimable(environment: string): Signal {
+  return { kind: "claimable", environment, taskId: undefined };
+}

@@ -1,0 +1,33 @@
+/** Replay: a new run with the payload, tags, metadata and queue of an old one (RUN-15), through the same door as any trigger. */
+import type { EngineDeps } from "./engine.js";
+import { retrieveRun } from "./retrieve.js";
+import type { Trigger } from "./trigger.js";
+
+/** Apart from plain triggers: the request id of a replay never meets that of a trigger. */
+const REQUEST_PREFIX = "replay ";
+
+export function createReplay(deps: EngineDeps, trigger: Trigger) {
+  return async (
+    environment: string,
+    runId: string,
+    requestId: string | undefined,
+  ): Promise<{ readonly runId: string }> => {
+    const { run, spec } = await retrieveRun(deps, environment, runId);
+    const replay = deps.specs.replayOf(spec);
+    const [outcome] = await trigger(environment, [
+      {
+        taskId: run.taskId,
+        spec: replay.spec,
+        payload: { json: undefined },
+        options: { ...replay.options, queue: { name: run.queue } },
+        requestId: requestId === undefined ? undefined : `${REQUEST_PREFIX}${requestId}`,
+        parentRunId: undefined,
+        isTest: run.isTest,
+        triggerFunction: "trigger",
+        replayOf: run.id,
+      },
+    ]);
+    if (outcome === undefined || !outcome.ok) throw outcome?.error ?? new Error("a trigger gave no outcome");
+    return { runId: outcome.runId };
+  };
+}

@@ -1,0 +1,234 @@
+/**
+ * Worker sessions of this server. A session is one worker process; it outlives its connections, which may come back at any server. Here
+ * lives only what a connection needs: places, the last sign of life, and the sink that messages go to; everything else is in the record.
+ *
+ * Opening: mark the session in the record (a newer connection ends older ones) → register its tasks → answer for every lease that the
+ * worker holds, from the record: go on, retry here, cancel, lost. Runs of the session that the worker does not list were never received
+ * (released) or are gone (lost) (design 8).
+ */
+import { appError, staleLease } from "../domain/error.js";
+import { resolveRetryPolicy } from "../domain/retry.js";
+import type { RunState } from "../domain/run.js";
+import type { RunChange } from "../domain/run-change.js";
+import type { Signal } from "../signals/signals.js";
+import type { ClaimableTask, ClaimedRun } from "../store/store.js";
+import type { Claimer, Dispatcher } from "./claim.js";
+import type { EngineDeps, HeldLease, Instruction, OpenedSession, OpenSession, SessionSink } from "./engine.js";
+import { instructionFor } from "./instruction.js";
+import { loseRuns, loseSession } from "./lose.js";
+import { releaseRuns } from "./release.js";
+import { applyReports } from "./report.js";
+import type { TaskRegistry } from "./task-registry.js";
+
+export interface Sessions {
+  open(params: OpenSession, sink: SessionSink): Promise<OpenedSession>;
+  /** Whether a session connected here has sent something after `sinceMs`. */
+  heardSince(sessionId: string, sinceMs: number): boolean;
+  stop(): void;
+}
+
+/** A connected session. */
+interface Connected extends Claimer {
+  readonly connectionEpoch: number;
+  readonly sink: SessionSink;
+  lastMessageMs: number;
+}
+
+/** Runs of a session are read in pages of this size when it opens. */
+const RUNS_PAGE = 500;
+
+export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatcher: Dispatcher): Sessions {
+  const { store, clock, limits, signals, events } = deps;
+  const connected = new Map<string, Connected>();
+
+  const unsubscribe = signals.subscribe((signal) => {
+    const session = "sessionId" in signal ? connected.get(signal.sessionId) : undefined;
+    if (session !== undefined && session.environment === signal.environment) tell(session, signal);
+  });
+
+  function tell(session: Connected, signal: Signal): void {
+    switch (signal.kind) {
+      case "cancel":
+        session.sink.cancel([{ lease: { runId: signal.runId, fence: signal.fence }, reason: signal.reason }]);
+        return;
+      case "lost":
+        session.sink.lost([{ runId: signal.runId, fence: signal.fence }]);
+        return;
+      case "superseded":
+        if (signal.connectionEpoch > session.connectionEpoch) session.sink.end("superseded");
+        return;
+      default:
+    }
+  }
+
+  async function open(params: OpenSession, sink: SessionSink): Promise<OpenedSession> {
+    const { environment, sessionId, connectionEpoch } = params;
+    await registry.register(environment, params.tasks);
+    await enter(params);
+    signals.publish([{ kind: "superseded", environment, sessionId, connectionEpoch }]);
+    const instructions = await reconcile(params);
+
+    let places = 0;
+    let isClosed = false;
+    const session: Connected = {
+      environment,
+      sessionId,
+      connectionEpoch,
+      sink,
+      tasks: claimableTasks(params),
+      lastMessageMs: clock.nowMs(),
+      places: () => (isClosed || clock.nowMs() - session.lastMessageMs > limits.silentMs ? 0 : places),
+      assign(runs: readonly ClaimedRun[]) {
+        places -= runs.length;
+        sink.assign(runs);
+      },
+    };
+    connected.set(sessionId, session);
+    dispatcher.add(session);
+    events.emit("session.opened", {
+      environment,
+      sessionId,
+      taskCount: params.tasks.length,
+      isReconnect: connectionEpoch > 1,
+    });
+
+    return {
+      instructions,
+      setPlaces(free) {
+        places = free;
+        dispatcher.wake(session);
+      },
+      noteMessage() {
+        const nowMs = clock.nowMs();
+        const wasSilent = nowMs - session.lastMessageMs > limits.silentMs;
+        session.lastMessageMs = nowMs;
+        if (wasSilent) dispatcher.wake(session);
+      },
+      async heartbeat(confirmed) {
+        const nowMs = clock.nowMs();
+        const keep = { environment, sessionId, connectionEpoch, untilMs: nowMs + limits.sessionMs };
+        const confirms = confirmed.map(
+          ({ runId, fence }): RunChange => ({ event: "confirm", environment, sessionId, runId, fence, nowMs }),
+        );
+        const [kept] = await Promise.all([
+          store.keepSessions([keep]),
+          confirms.length === 0 ? undefined : store.changeRuns(confirms),
+        ]);
+        return kept[0] === true;
+      },
+      report: (reports) => applyReports(deps, { environment, sessionId }, reports),
+      appendLogs: (entries) =>
+        store.appendLogs(
+          entries.map(({ runId, lines }) => ({
+            environment,
+            runId,
+            lines,
+            linesMax: limits.logLinesKept,
+            bytesMax: limits.logBytesKept,
+          })),
+        ),
+      async close(how) {
+        if (isClosed) return;
+        isClosed = true;
+        dispatcher.remove(session);
+        if (connected.get(sessionId) === session) connected.delete(sessionId);
+        const wasRemoved = how === "left" && (await store.closeSession({ environment, sessionId }));
+        // Lingering code of a session that has left no longer counts.
+        if (wasRemoved) signals.publish([{ kind: "claimable", environment, taskId: undefined }]);
+        events.emit("session.closed", { environment, sessionId, reason: how });
+      },
+    };
+  }
+
+  /** Enters the session into the record. A lapsed one first loses what it held, then begins anew under its id. */
+  async function enter(params: OpenSession): Promise<void> {
+    const nowMs = clock.nowMs();
+    const record = {
+      environment: params.environment,
+      id: params.sessionId,
+      workerName: params.workerName,
+      sdk: params.sdk,
+      connectionEpoch: params.connectionEpoch,
+      taskIds: params.tasks.map(({ id }) => id),
+      concurrency: params.concurrency,
+      connectedAtMs: nowMs,
+      untilMs: nowMs + limits.sessionMs,
+    };
+    let outcome = await store.openSession(record);
+    if (outcome === "lapsed") {
+      await loseSession(deps, registry, record);
+      outcome = await store.openSession(record);
+    }
+    if (outcome === "superseded") throw staleLease();
+    if (outcome === "lapsed") throw appError("STORE_UNAVAILABLE", `Session ${record.id} lapsed and is being cleared`);
+  }
+
+  /** The answers to the leases that the worker lists, after what it does not list has been given back. */
+  async function reconcile(params: OpenSession): Promise<readonly Instruction[]> {
+    const { environment, sessionId, held } = params;
+    const listed = new Map(held.map((item) => [item.lease.runId, item]));
+    await giveBackUnlisted(params, listed);
+    const nowMs = clock.nowMs();
+    const changes = held.map(({ lease, isInterrupted }): RunChange => {
+      const base = { environment, sessionId, runId: lease.runId, fence: lease.fence, nowMs };
+      if (!isInterrupted) return { ...base, event: "confirm" };
+      return { ...base, event: "interrupt", codeEnded: false, interruptionsMax: limits.interruptionsMax };
+    });
+    const results = changes.length === 0 ? [] : await store.changeRuns(changes);
+    return Promise.all(
+      results.map(async (result, index): Promise<Instruction> => {
+        const item = held[index];
+        if (item === undefined) return { kind: "lost" };
+        if (item.isInterrupted && result.kind === "applied") {
+          signals.publish([{ kind: "claimable", environment, taskId: result.run.taskId }]);
+          return { kind: "released" };
+        }
+        const instruction = instructionFor(result.run, { lease: item.lease, sessionId }, nowMs);
+        return instruction.kind === "cancel" ? { kind: "cancel", reason: await cancelReason(item) } : instruction;
+      }),
+    );
+
+    async function cancelReason({ lease }: HeldLease): Promise<string> {
+      const [detail] = await store.readRunDetails([{ environment, runId: lease.runId }]);
+      return detail?.failure?.message ?? "";
+    }
+  }
+
+  async function giveBackUnlisted(params: OpenSession, listed: ReadonlyMap<string, HeldLease>): Promise<void> {
+    const { environment, sessionId } = params;
+    const isListed = (run: RunState): boolean => {
+      const fence = listed.get(run.id)?.lease.fence;
+      return fence !== undefined && (fence === run.fence || fence === run.reportFence);
+    };
+    for (;;) {
+      const runs = await store.findRuns({ kind: "session", environment, sessionId, limit: RUNS_PAGE });
+      const unlisted = runs.filter((run) => !isListed(run));
+      const unconfirmed = unlisted.filter((run) => run.pickUpDeadlineMs !== undefined && run.status === "EXECUTING");
+      const confirmed = unlisted.filter((run) => !unconfirmed.includes(run));
+      await releaseRuns(deps, unconfirmed, { heardSince: () => false, force: true });
+      await loseRuns(deps, registry, { environment, sessionId }, confirmed);
+      // Listed runs stay in the page: a full page of them only would be read for ever.
+      if (runs.length < RUNS_PAGE || unlisted.length === 0) return;
+    }
+  }
+
+  return {
+    open,
+    heardSince: (sessionId, sinceMs) => (connected.get(sessionId)?.lastMessageMs ?? 0) > sinceMs,
+    stop() {
+      unsubscribe();
+      for (const session of [...connected.values()]) session.sink.end("stopping");
+      connected.clear();
+    },
+  };
+}
+
+/** TRG-6: what the worker's declarations add where a trigger gave nothing. */
+function claimableTasks({ tasks }: OpenSession): ReadonlyMap<string, ClaimableTask> {
+  return new Map(
+    tasks.map(({ id, retry, maxDurationSeconds }) => [
+      id,
+      { taskId: id, maxDurationSeconds, maxAttempts: resolveRetryPolicy(retry).maxAttempts },
+    ]),
+  );
+}

@@ -1,0 +1,20 @@
+/** The `settle` duty: finishes the follow-ups that a crash left half done, found by their `todo` bits (design 5). */
+import { TODO } from "../domain/run.js";
+import { cancelChildren } from "./cancel.js";
+import type { EngineDeps } from "./engine.js";
+
+/** A follow-up under way is left alone for this long. */
+const PATIENCE_MS = 5_000;
+
+export function createSettle(deps: EngineDeps) {
+  return async (limit: number): Promise<number> => {
+    const runs = await deps.store.findRuns({ kind: "todo", untilMs: deps.clock.nowMs() - PATIENCE_MS, limit });
+    const cancelled = runs.filter((run) => (run.todo & TODO.cancelChildren) !== 0);
+    const refs = cancelled.map(({ environment, id: runId }) => ({ environment, runId }));
+    const details = refs.length === 0 ? [] : await deps.store.readRunDetails(refs);
+    for (const detail of details) {
+      if (detail !== undefined) await cancelChildren(deps, detail.run, detail.failure?.message ?? "");
+    }
+    return cancelled.length;
+  };
+}

@@ -1,0 +1,196 @@
+/**
+ * Trigger: from what a caller sent to a stored run (TRG-10 gives the order of checks; design 6). Everything wrong with an item is found
+ * before anything is written; the store then decides in one atomic step per item between an own earlier request, the holder of the key,
+ * a full queue and a new run.
+ */
+import { type AppError, appError, isAppError, rejectIfAny, runNotFound } from "../domain/error.js";
+import { keyRecordHash } from "../domain/idempotency.js";
+import { derivedId, newId } from "../domain/ids.js";
+import { payloadViolations } from "../domain/payload.js";
+import { queueNameForTask } from "../domain/queue.js";
+import { newRun, type RunKey, type RunState } from "../domain/run.js";
+import { similarTaskIds, type TaskRecord } from "../domain/task.js";
+import { type CheckedOptions, checkTriggerOptions } from "../domain/trigger-options.js";
+import { parseTtl, resolveTtl } from "../domain/ttl.js";
+import type { InsertRun, InsertRunResult } from "../store/store.js";
+import type { EngineDeps, TriggerItem, TriggerOutcome } from "./engine.js";
+import { requestMark } from "./request.js";
+import type { TaskRegistry } from "./task-registry.js";
+
+/** TriggerTask and TriggerTasks share their memory of requests (design 6). */
+const FAMILY = "trigger";
+/** TRG-6a. */
+const SIMILAR_MAX = 3;
+
+export type Trigger = (environment: string, items: readonly TriggerItem[]) => Promise<readonly TriggerOutcome[]>;
+
+/** An item that passed every check that needs no write. */
+interface Prepared {
+  readonly item: TriggerItem;
+  readonly insert: InsertRun;
+}
+
+export function createTrigger(deps: EngineDeps, registry: TaskRegistry): Trigger {
+  return async (environment, items) => {
+    const nowMs = deps.clock.nowMs();
+    const [tasks, parents] = await Promise.all([registry.read(environment), readParents(deps, environment, items)]);
+    const prepared = items.map((item): Prepared | AppError => {
+      try {
+        return { item, insert: prepare(deps, { environment, item, nowMs, tasks, parents }) };
+      } catch (error) {
+        if (isAppError(error)) return error;
+        throw error;
+      }
+    });
+    const inserts = prepared.flatMap((entry) => (isAppError(entry) ? [] : [entry.insert]));
+    const results = inserts.length === 0 ? [] : await deps.store.insertRuns(inserts);
+    let next = 0;
+    return prepared.map((entry): TriggerOutcome => {
+      if (isAppError(entry)) return { ok: false, error: entry };
+      const result = results[next++];
+      if (result === undefined) throw new Error("the store answered fewer items than it was asked");
+      return outcomeOf(deps, entry, result, tasks);
+    });
+  };
+}
+
+interface Context {
+  readonly environment: string;
+  readonly item: TriggerItem;
+  readonly nowMs: number;
+  readonly tasks: ReadonlyMap<string, TaskRecord>;
+  readonly parents: ReadonlyMap<string, RunState>;
+}
+
+/** The insert of one item. @throws AppError with every violation of the item. */
+function prepare(deps: EngineDeps, context: Context): InsertRun {
+  const { environment, item, nowMs, tasks } = context;
+  const { limits } = deps;
+  const checked = checkTriggerOptions(item.options, limits, nowMs);
+  const payload = payloadViolations("payload", item.payload, limits);
+  rejectIfAny([...payload, ...(checked.ok ? [] : checked.violations)]);
+  if (!checked.ok) throw new Error("unreachable: refused options have violations");
+  const { options } = checked;
+  const task = tasks.get(item.taskId);
+  const run = newRun({
+    environment,
+    id: idOf(deps, environment, item, nowMs),
+    taskId: item.taskId,
+    queue: options.queueName ?? task?.queueName ?? queueNameForTask(item.taskId),
+    concurrencyKey: options.concurrencyKey,
+    prioritySeconds: options.prioritySeconds,
+    delayedUntilMs: options.dueMs,
+    ttl: resolveTtl([options.ttl, task?.ttl === undefined ? undefined : parseTtl(task.ttl)], limits.ttlMaxMs),
+    maxAttempts: options.maxAttempts,
+    maxDurationSeconds: options.maxDurationSeconds,
+    key: keyOf(environment, item.taskId, options, nowMs),
+    parent: lineage(context),
+    replayOf: item.replayOf,
+    triggerFunction: item.triggerFunction,
+    isTest: item.isTest || (parentOf(context)?.isTest ?? false),
+    tags: options.tags,
+    nowMs,
+  });
+  return {
+    run,
+    spec: item.spec,
+    metadataJson: options.metadataJson,
+    request: requestMark({ environment, family: FAMILY, requestId: item.requestId, nowMs }, limits),
+    queueSizeMax: options.dueMs === undefined ? limits.queueSizeMax : undefined,
+    queueLimit: options.queueLimit,
+    nowMs,
+  };
+}
+
+/** With a request id the run's id is a pure function of it, so that a repeat finds its own run without another record (REQ-1). */
+function idOf({ entropy }: EngineDeps, environment: string, item: TriggerItem, nowMs: number): string {
+  if (item.requestId !== undefined) return derivedId("run", environment, FAMILY, item.requestId);
+  return newId("run", nowMs, entropy.bytes(10));
+}
+
+function keyOf(environment: string, taskId: string, options: CheckedOptions, nowMs: number): RunKey | undefined {
+  if (options.key === undefined) return undefined;
+  const { hash, text, scope } = options.key;
+  return {
+    recordHash: keyRecordHash("run", environment, taskId, hash),
+    text,
+    scope,
+    expiresAtMs: nowMs + options.keyTtlMs,
+  };
+}
+
+async function readParents(
+  { store }: EngineDeps,
+  environment: string,
+  items: readonly TriggerItem[],
+): Promise<ReadonlyMap<string, RunState>> {
+  const ids = [...new Set(items.flatMap(({ parentRunId }) => parentRunId ?? []))];
+  if (ids.length === 0) return new Map();
+  const runs = await store.readRuns(ids.map((runId) => ({ environment, runId })));
+  return new Map(runs.flatMap((run) => (run === undefined ? [] : [[run.id, run] as const])));
+}
+
+function parentOf({ item, parents }: Context): RunState | undefined {
+  if (item.parentRunId === undefined) return undefined;
+  const parent = parents.get(item.parentRunId);
+  if (parent === undefined) throw runNotFound(item.parentRunId);
+  return parent;
+}
+
+/** TRG-5. */
+function lineage(context: Context): { runId: string; rootRunId: string; depth: number } | undefined {
+  const parent = parentOf(context);
+  if (parent === undefined) return undefined;
+  return { runId: parent.id, rootRunId: parent.rootRunId ?? parent.id, depth: parent.depth };
+}
+
+function outcomeOf(
+  deps: EngineDeps,
+  { item, insert }: Prepared,
+  result: InsertRunResult,
+  tasks: ReadonlyMap<string, TaskRecord>,
+): TriggerOutcome {
+  const { taskId } = item;
+  const isTaskKnown = tasks.has(taskId);
+  const answer = (runId: string, isCached: boolean, warnings: readonly string[] = []): TriggerOutcome => ({
+    ok: true,
+    runId,
+    taskId,
+    isCached,
+    isTaskKnown,
+    similarTaskIds: isTaskKnown ? [] : similarTaskIds(taskId, [...tasks.keys()], SIMILAR_MAX),
+    warnings,
+  });
+  switch (result.kind) {
+    case "created":
+      announceNew(deps, result.run);
+      return answer(result.run.id, false, result.queueLimitIgnored ? [limitIgnored(result.run.queue)] : []);
+    case "repeat":
+      return answer(result.runId, result.isCached);
+    case "cached":
+      return answer(result.runId, true);
+    case "queueFull":
+      return { ok: false, error: queueFull(taskId, insert, result.size) };
+  }
+}
+
+function announceNew(deps: EngineDeps, run: RunState): void {
+  const { environment, id: runId, taskId } = run;
+  deps.events.emit("run.triggered", { environment, runId, taskId, isCached: false });
+  if (run.dueMs !== undefined) deps.nudge("due", run.dueMs);
+  if (run.expireAtMs !== undefined) deps.nudge("expire", run.expireAtMs);
+  if (run.status === "QUEUED") deps.signals.publish([{ kind: "claimable", environment, taskId }]);
+}
+
+/** QUE-11. */
+function limitIgnored(queue: string): string {
+  return `concurrencyLimit was ignored: queue ${queue} is declared by a worker; use overrideConcurrencyLimit to change its limit`;
+}
+
+/** QUE-10. */
+function queueFull(taskId: string, { run, queueSizeMax }: InsertRun, size: number): AppError {
+  const message = `Cannot trigger ${taskId} as the queue size limit for this environment has been reached. The maximum size is ${queueSizeMax ?? 0}`;
+  return appError("QUEUE_FULL", message, {
+    metadata: { queue: run.queue, got: String(size), allowed: String(queueSizeMax ?? 0) },
+  });
+}

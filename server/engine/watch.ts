@@ -1,0 +1,76 @@
+/**
+ * Watching one run: the present state, then the newest after every hint that it changed. A watcher re-reads by itself now and then, so a
+ * lost hint costs time and no state (promise 5); states that came and went in between are skipped, never reordered (RUN-26).
+ */
+import { isFinal } from "../domain/run-status.js";
+import type { RunDetail } from "../store/store.js";
+import type { EngineDeps } from "./engine.js";
+import { retrieveRun } from "./retrieve.js";
+
+/** How long a watcher trusts silence. A read of one run by its id costs about 0.1 ms. */
+const REREAD_MS = 5_000;
+
+export interface WatchParams {
+  readonly environment: string;
+  readonly runId: string;
+  readonly stopOnCompletion: boolean;
+  readonly signal: AbortSignal;
+}
+
+export async function* watchRun(deps: EngineDeps, params: WatchParams): AsyncGenerator<RunDetail, void, undefined> {
+  const { environment, runId, stopOnCompletion, signal } = params;
+  const bell = createBell(deps, signal);
+  const unsubscribe = deps.signals.subscribe((hint) => {
+    if (hint.kind === "changed" && hint.runId === runId && hint.environment === environment) bell.ring(hint.version);
+  });
+  let seenVersion = 0;
+  try {
+    while (!signal.aborted) {
+      const detail = await retrieveRun(deps, environment, runId);
+      if (detail.run.version > seenVersion) {
+        seenVersion = detail.run.version;
+        yield detail;
+        if (stopOnCompletion && isFinal(detail.run.status)) return;
+      }
+      await bell.next(seenVersion);
+    }
+  } finally {
+    unsubscribe();
+    bell.stop();
+  }
+}
+
+interface Bell {
+  ring(version: number): void;
+  /** Resolves after a ring for a version above `seen`, after the re-read time, or on abort. */
+  next(seen: number): Promise<void>;
+  stop(): void;
+}
+
+function createBell({ clock }: EngineDeps, signal: AbortSignal): Bell {
+  let newest = 0;
+  let wake: (() => void) | undefined;
+  const onAbort = (): void => wake?.();
+  signal.addEventListener("abort", onAbort, { once: true });
+  return {
+    ring(version) {
+      newest = Math.max(newest, version);
+      wake?.();
+    },
+    next(seen) {
+      if (newest > seen || signal.aborted) return Promise.resolve();
+      return new Promise((resolve) => {
+        const timer = clock.setTimer(REREAD_MS, () => wake?.());
+        wake = () => {
+          wake = undefined;
+          timer.cancel();
+          resolve();
+        };
+      });
+    },
+    stop() {
+      signal.removeEventListener("abort", onAbort);
+      wake?.();
+    },
+  };
+}
