@@ -35,7 +35,8 @@ export enum Reason {
   UNSPECIFIED = 0,
 
   /**
-   * INVALID_ARGUMENT. The idempotency key is longer than 2,048 characters. Metadata: got (its length), allowed.
+   * INVALID_ARGUMENT. The idempotency key is longer than 2,048 characters, or of a scope that its sender has to
+   * hash. Metadata: allowed, got where it is short.
    *
    * @generated from enum value: REASON_INVALID_IDEMPOTENCY_KEY = 1;
    */
@@ -87,7 +88,7 @@ export enum Reason {
   TOO_MANY_TAGS = 7,
 
   /**
-   * INVALID_ARGUMENT. A tag is longer than 128 characters. Metadata: got (its length), allowed.
+   * INVALID_ARGUMENT. A tag is longer than 128 characters. Metadata: got (its beginning), allowed.
    *
    * @generated from enum value: REASON_INVALID_TAG = 8;
    */
@@ -101,7 +102,7 @@ export enum Reason {
   INVALID_METADATA = 9,
 
   /**
-   * INVALID_ARGUMENT. The name of a queue is longer than 128 characters. Metadata: got (its length), allowed.
+   * INVALID_ARGUMENT. The name of a queue is longer than 128 characters. Metadata: got (its beginning), allowed.
    *
    * @generated from enum value: REASON_INVALID_QUEUE_NAME = 10;
    */

@@ -599,7 +599,8 @@ export const RunListItemSchema: GenMessage<RunListItem> = /*@__PURE__*/
  * Why a run or an attempt failed: data of the run, not the refusal of a call.
  *
  * Stored trimmed: `message` to 1,000 characters, `stack_trace` to 50 frames (5 from the top, 45 from the bottom) of 1,024
- * characters each, the chain of causes to 10; NUL characters are removed.
+ * characters each, `value_json` to 16,384 (a longer one becomes a string), the chain of causes to 5; NUL characters are
+ * removed.
  *
  * @generated from message hairtrigger.v1.Failure
  */

@@ -115,7 +115,7 @@ export type TriggerOptions = Message<"hairtrigger.v1.TriggerOptions"> & {
 
   /**
    * The key as the user wrote it, shown back where the run is read; not part of the key's identity. Default: the key.
-   * At most 2,048 characters, else INVALID_IDEMPOTENCY_KEY.
+   * At most 4,096 characters (an array's parts are joined with `-`), else INVALID_IDEMPOTENCY_KEY.
    *
    * @generated from field: string idempotency_key_text = 9;
    */
@@ -123,8 +123,8 @@ export type TriggerOptions = Message<"hairtrigger.v1.TriggerOptions"> & {
 
   /**
    * The scope that a client hashed into a finished hash, shown back where the run is read. Default: GLOBAL for
-   * material, none for a finished hash. RUN and ATTEMPT beside material: INVALID_REQUEST, because the server does not
-   * hash scopes: a client does, over `[key, run id]` or `[key, run id, attempt number]`.
+   * material, none for a finished hash. RUN and ATTEMPT beside material: INVALID_IDEMPOTENCY_KEY, because the server does
+   * not hash scopes: a client does, over `[key, run id]` or `[key, run id, attempt number]`.
    *
    * @generated from field: hairtrigger.v1.IdempotencyKeyScope idempotency_key_scope = 10;
    */
@@ -219,7 +219,7 @@ export const TriggerOptionsSchema: GenMessage<TriggerOptions> = /*@__PURE__*/
  */
 export type QueueOption = Message<"hairtrigger.v1.QueueOption"> & {
   /**
-   * Name of the queue, created on first use. Letters, digits, `_`, `-` and `/` are kept, other characters removed. Empty
+   * Name of the queue, created on first use. Letters and digits of any script, `_`, `-` and `/` are kept, other characters removed. Empty
    * (also after that): the queue in force without this option. More than 128 characters: INVALID_QUEUE_NAME.
    *
    * @generated from field: string name = 1;

@@ -75,7 +75,7 @@ export type OpenSessionRequest = Message<"hairtrigger.worker.v1.OpenSessionReque
   waiting: Waiting[];
 
   /**
-   * Cancelled or timed-out runs whose code has ended.
+   * Cancelled, timed-out or interrupted runs whose code has ended.
    *
    * @generated from field: repeated hairtrigger.worker.v1.Ended ended = 8;
    */
@@ -166,14 +166,14 @@ export type OpenSessionResponse = Message<"hairtrigger.worker.v1.OpenSessionResp
   cancels: CancelRun[];
 
   /**
-   * Reports that are recorded.
+   * Answers to reports, one for each.
    *
    * @generated from field: repeated hairtrigger.worker.v1.Acknowledgement acknowledgements = 6;
    */
   acknowledgements: Acknowledgement[];
 
   /**
-   * Leases that are no longer valid; also the answer to a report with an older lease (STALE_LEASE).
+   * Leases that are no longer valid, unasked.
    *
    * @generated from field: repeated hairtrigger.worker.v1.LostLease lost = 7;
    */
