@@ -46,7 +46,7 @@ export const ROOMS: readonly Room[] = [
     name: "auth",
     at: ["server/auth/"],
     imports: ["server/domain/", STORE_PORT],
-    packages: ["node:crypto", "jose"],
+    packages: ["node:crypto", "node:fs/promises", "node:path", "jose"],
   },
   {
     name: "rpc",
@@ -105,6 +105,24 @@ export const ROOMS: readonly Room[] = [
     name: "store tests",
     at: ["test/store/"],
     imports: ["server/store/", "server/domain/", "test/support/"],
+    packages: ["*"],
+  },
+  {
+    name: "auth tests",
+    at: ["test/auth/"],
+    imports: ["server/auth/", "server/domain/", "test/support/"],
+    packages: ["*"],
+  },
+  {
+    name: "configuration tests",
+    at: ["test/config/"],
+    imports: ["server/config.ts", "server/telemetry/", "server/engine/", "test/support/"],
+    packages: ["*"],
+  },
+  {
+    name: "scheduler tests",
+    at: ["test/scheduler/"],
+    imports: ["scheduler/", "server/engine/", "test/support/"],
     packages: ["*"],
   },
   { name: "checks of the tree", at: ["test/tree/", "test/tidy.test.ts"], imports: ["server/domain/"], packages: ["*"] },

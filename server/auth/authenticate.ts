@@ -1,0 +1,56 @@
+/** Names the caller of any call, producers and workers alike, from its `authorization` header. */
+import { invalidCredentials } from "../domain/error.js";
+import type { Principal } from "./principal.js";
+import type { Scope } from "./scopes.js";
+import { type KeyRing, keyEnvironment } from "./secret-keys.js";
+
+export interface Authentication {
+  /**
+   * @param header value of `authorization`: `Bearer <secret key or public token>`.
+   * @throws AppError INVALID_CREDENTIALS (missing, malformed, unknown, tampered with), TOKEN_EXPIRED.
+   */
+  authenticate(header: string | undefined): Promise<Principal>;
+  /**
+   * A public token in the name of the secret key that asks.
+   * @param params.expiresAtMs Unix milliseconds.
+   * @throws AppError INVALID_CREDENTIALS when the key is no longer known.
+   */
+  createPublicToken(params: {
+    readonly keyName: string;
+    readonly scopes: readonly Scope[];
+    readonly expiresAtMs: number;
+  }): Promise<string>;
+}
+
+export interface AuthenticationDeps {
+  readonly ring: KeyRing;
+  readonly nowMs: () => number;
+  /** A unique `jti`. */
+  readonly newTokenId: () => string;
+}
+
+/** HTTP schemes are case-insensitive (RFC 9110); one space, as every client writes it. */
+const BEARER = /^bearer ([\x21-\x7e]+)$/i;
+
+export function createAuthentication(deps: AuthenticationDeps): Authentication {
+  return {
+    async authenticate(header) {
+      const credential = header === undefined ? undefined : BEARER.exec(header)?.[1];
+      if (credential === undefined) throw invalidCredentials();
+      if (keyEnvironment(credential) === undefined) {
+        // jose is loaded by the first token, not by the start of the server.
+        const { verifyPublicToken } = await import("./public-tokens.js");
+        return verifyPublicToken(deps.ring, credential, deps.nowMs());
+      }
+      const key = deps.ring.find(credential);
+      if (key === undefined) throw invalidCredentials();
+      return { kind: "secret", environment: key.environment, keyName: key.keyName };
+    },
+    async createPublicToken({ keyName, scopes, expiresAtMs }) {
+      const key = deps.ring.named(keyName);
+      if (key === undefined) throw invalidCredentials();
+      const { signPublicToken } = await import("./public-tokens.js");
+      return signPublicToken({ key, scopes, expiresAtMs, nowMs: deps.nowMs(), tokenId: deps.newTokenId() });
+    },
+  };
+}
