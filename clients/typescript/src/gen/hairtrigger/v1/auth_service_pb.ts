@@ -58,24 +58,24 @@ export type CreatePublicTokenRequest = Message<"hairtrigger.v1.CreatePublicToken
   } | { case: undefined; value?: undefined };
 
   /**
-   * The token triggers once; the second time is refused with TOKEN_ALREADY_USED. A repeat with the same request id is no
-   * second time, and a refused trigger uses nothing up.
+   * The token triggers once; the second time is refused with TOKEN_ALREADY_USED. A repeat with the same request id is
+   * no second time, and a refused trigger uses nothing up.
    *
    * @generated from field: bool one_time = 4;
    */
   oneTime: boolean;
 
   /**
-   * Whose token it is. Idempotency keys and request ids sent with it meet only those of the same subject. Default: an id
-   * of the token's own.
+   * Whose token it is. Idempotency keys and request ids sent with it meet only those of the same subject. Default: an
+   * id of the token's own.
    *
    * @generated from field: string subject = 5;
    */
   subject: string;
 
   /**
-   * Options that every trigger with the token gets; they win over the caller's. Options that a token can not leave to its
-   * bearer (queue, concurrency key, priority, max attempts, max duration, ttl) can be set only here.
+   * Options that every trigger with the token gets; they win over the caller's. Options that a token can not leave to
+   * its bearer (queue, concurrency key, priority, max attempts, max duration, ttl) can be set only here.
    *
    * @generated from field: hairtrigger.v1.TriggerOptions options = 6;
    */
@@ -131,8 +131,8 @@ export const CreatePublicTokenResponseSchema: GenMessage<CreatePublicTokenRespon
  */
 export type CreateKeyRequest = Message<"hairtrigger.v1.CreateKeyRequest"> & {
   /**
-   * Slug of the environment, such as `dev` or `prod`: lower-case letters, digits and hyphens, 1 to 63, not beginning with
-   * a hyphen.
+   * Slug of the environment, such as `dev` or `prod`: lower-case letters, digits and hyphens, 1 to 63, not beginning
+   * with a hyphen.
    *
    * @generated from field: string environment = 1;
    */
@@ -311,8 +311,9 @@ export const RevokeKeyResponseSchema: GenMessage<RevokeKeyResponse> = /*@__PURE_
  */
 export const AuthService: GenService<{
   /**
-   * Makes a public token, for clients that cannot sign one themselves; nothing is stored, every call makes another token.
-   * Needs the secret key, else SECRET_KEY_REQUIRED. Errors: INVALID_REQUEST for a malformed scope, INVALID_DURATION.
+   * Makes a public token, for clients that cannot sign one themselves; nothing is stored, every call makes another
+   * token. Needs the secret key, else SECRET_KEY_REQUIRED. Errors: INVALID_REQUEST for a malformed scope,
+   * INVALID_DURATION.
    *
    * @generated from rpc hairtrigger.v1.AuthService.CreatePublicToken
    */
@@ -345,9 +346,9 @@ export const AuthService: GenService<{
     output: typeof ListKeysResponseSchema;
   },
   /**
-   * Makes a secret key invalid, and with it every public token signed by it, on all servers within 5 seconds. Repeating it
-   * changes nothing. Needs the administrator key, else SCOPE_MISSING. Errors: KEY_NOT_FOUND; INVALID_REQUEST for a key
-   * given in HAIRTRIGGER_KEYS, which is revoked by removing it there.
+   * Makes a secret key invalid, and with it every public token signed by it, on all servers within 5 seconds. Repeating
+   * it changes nothing. Needs the administrator key, else SCOPE_MISSING. Errors: KEY_NOT_FOUND; INVALID_REQUEST for a
+   * key given in HAIRTRIGGER_KEYS, which is revoked by removing it there.
    *
    * @generated from rpc hairtrigger.v1.AuthService.RevokeKey
    */

@@ -13,16 +13,16 @@ export const file_hairtrigger_v1_error_details: GenFile = /*@__PURE__*/
 
 /**
  * Why a call was refused: the `reason` of the `google.rpc.ErrorInfo` that every refusal carries, written there without
- * the prefix (`RUN_NOT_FOUND`), with domain `hairtrigger`. Reasons never change their meaning; texts may get better. This enum is a
- * catalogue to look reasons up in: no message has a field of it.
+ * the prefix (`RUN_NOT_FOUND`), with domain `hairtrigger`. Reasons never change their meaning; texts may get better.
+ * This enum is a catalogue to look reasons up in: no message has a field of it.
  *
  * A refused call has changed nothing. Beside ErrorInfo,
  * - INVALID_ARGUMENT carries `google.rpc.BadRequest` with every violation: `field` is the path in JSON spelling
  *   (`options.tags`, `items[3].options.delay`), `reason` as here. Reason and metadata of the call are those of the first;
  * - where a repeat makes sense, `google.rpc.RetryInfo` says after how long: QUEUE_FULL, RATE_LIMITED, UNAVAILABLE.
  *
- * Metadata keys: `got` is what came, cut to 100 characters, and `allowed` what would have passed; others are named below.
- * An answer without ErrorInfo is not from the service but from something between (a proxy, a broken connection).
+ * Metadata keys: `got` is what came, cut to 100 characters, and `allowed` what would have passed; others are named
+ * below. An answer without ErrorInfo is not from the service but from something between (a proxy, a broken connection).
  *
  * @generated from enum hairtrigger.v1.Reason
  */
@@ -43,16 +43,16 @@ export enum Reason {
   INVALID_IDEMPOTENCY_KEY = 1,
 
   /**
-   * INVALID_ARGUMENT. The time to live of the idempotency key is no duration string, or below one second. Metadata: got,
-   * allowed.
+   * INVALID_ARGUMENT. The time to live of the idempotency key is no duration string, or below one second. Metadata:
+   * got, allowed.
    *
    * @generated from enum value: REASON_INVALID_IDEMPOTENCY_KEY_TTL = 2;
    */
   INVALID_IDEMPOTENCY_KEY_TTL = 2,
 
   /**
-   * INVALID_ARGUMENT. A delay, or the time of a reschedule, is neither a duration nor a date-time, is too far ahead, or, when
-   * rescheduling, in the past. Metadata: got, allowed.
+   * INVALID_ARGUMENT. A delay, or the time of a reschedule, is neither a duration nor a date-time, is too far ahead,
+   * or, when rescheduling, in the past. Metadata: got, allowed.
    *
    * @generated from enum value: REASON_INVALID_DELAY = 3;
    */
@@ -66,8 +66,8 @@ export enum Reason {
   INVALID_TTL = 4,
 
   /**
-   * INVALID_ARGUMENT. Another span is malformed: the period of a list, the timeout of a token, the life of a public token.
-   * Metadata: got, allowed.
+   * INVALID_ARGUMENT. Another span is malformed: the period of a list, the timeout of a token, the life of a public
+   * token. Metadata: got, allowed.
    *
    * @generated from enum value: REASON_INVALID_DURATION = 5;
    */
@@ -130,7 +130,8 @@ export enum Reason {
   BATCH_EMPTY = 13,
 
   /**
-   * INVALID_ARGUMENT. A chunk of a streamed batch is not the next one. Metadata: got (its index), allowed (the next index).
+   * INVALID_ARGUMENT. A chunk of a streamed batch is not the next one. Metadata: got (its index), allowed (the next
+   * index).
    *
    * @generated from enum value: REASON_BATCH_CHUNK_OUT_OF_ORDER = 14;
    */
@@ -152,31 +153,32 @@ export enum Reason {
   INVALID_PAGE = 16,
 
   /**
-   * INVALID_ARGUMENT. Anything else malformed: a missing field, an unknown field in JSON, a number that is not finite, text that
-   * is not JSON, an id of the wrong form. Metadata: got, allowed, where they can be told.
+   * INVALID_ARGUMENT. Anything else malformed: a missing field, an unknown field in JSON, a number that is not finite,
+   * text that is not JSON, an id of the wrong form. Metadata: got, allowed, where they can be told.
    *
    * @generated from enum value: REASON_INVALID_REQUEST = 17;
    */
   INVALID_REQUEST = 17,
 
   /**
-   * RESOURCE_EXHAUSTED, not to be repeated. A payload is too large; keep it elsewhere and pass a URL. Metadata: got, allowed
-   * (bytes).
+   * RESOURCE_EXHAUSTED, not to be repeated. A payload is too large; keep it elsewhere and pass a URL. Metadata: got,
+   * allowed (bytes).
    *
    * @generated from enum value: REASON_PAYLOAD_TOO_LARGE = 18;
    */
   PAYLOAD_TOO_LARGE = 18,
 
   /**
-   * RESOURCE_EXHAUSTED, not to be repeated. The request is above the transport limit of 24 MiB, or 64 MiB of JSON; it was not read.
-   * Metadata: got where known, allowed (bytes).
+   * RESOURCE_EXHAUSTED, not to be repeated. The request is above the transport limit of 24 MiB, or 64 MiB of JSON; it
+   * was not read. Metadata: got where known, allowed (bytes).
    *
    * @generated from enum value: REASON_MESSAGE_TOO_LARGE = 19;
    */
   MESSAGE_TOO_LARGE = 19,
 
   /**
-   * RESOURCE_EXHAUSTED, not to be repeated. The payloads of a one-call batch are too large together. Metadata: got, allowed (bytes).
+   * RESOURCE_EXHAUSTED, not to be repeated. The payloads of a one-call batch are too large together. Metadata: got,
+   * allowed (bytes).
    *
    * @generated from enum value: REASON_BATCH_PAYLOAD_TOO_LARGE = 20;
    */
@@ -204,7 +206,8 @@ export enum Reason {
   RATE_LIMITED = 23,
 
   /**
-   * FAILED_PRECONDITION. A run that is over cannot wait for a new one. Metadata: id (the parent), task, got (its status).
+   * FAILED_PRECONDITION. A run that is over cannot wait for a new one. Metadata: id (the parent), task, got (its
+   * status).
    *
    * @generated from enum value: REASON_PARENT_RUN_FINAL = 24;
    */
@@ -218,7 +221,8 @@ export enum Reason {
   RUN_NOT_DELAYED = 25,
 
   /**
-   * FAILED_PRECONDITION. Metadata and tags of a run that is over cannot be changed. Metadata: id, got (its status), allowed.
+   * FAILED_PRECONDITION. Metadata and tags of a run that is over cannot be changed. Metadata: id, got (its status),
+   * allowed.
    *
    * @generated from enum value: REASON_RUN_FINAL = 26;
    */
@@ -246,15 +250,16 @@ export enum Reason {
   TOKEN_ALREADY_USED = 29,
 
   /**
-   * FAILED_PRECONDITION. The worker no longer holds the run, or not in this attempt; the report or call changed nothing.
-   * Metadata: id, where it can be told.
+   * FAILED_PRECONDITION. The worker no longer holds the run, or not in this attempt; the report or call changed
+   * nothing. Metadata: id, where it can be told.
    *
    * @generated from enum value: REASON_STALE_LEASE = 30;
    */
   STALE_LEASE = 30,
 
   /**
-   * FAILED_PRECONDITION. The worker or SDK speaks a protocol version that this server does not serve. Metadata: got, allowed.
+   * FAILED_PRECONDITION. The worker or SDK speaks a protocol version that this server does not serve. Metadata: got,
+   * allowed.
    *
    * @generated from enum value: REASON_UNSUPPORTED_CLIENT = 31;
    */
@@ -324,8 +329,8 @@ export enum Reason {
   TOKEN_EXPIRED = 40,
 
   /**
-   * PERMISSION_DENIED. The credential does not allow this, whether or not the object exists. Metadata: allowed (the scope that
-   * would).
+   * PERMISSION_DENIED. The credential does not allow this, whether or not the object exists. Metadata: allowed (the
+   * scope that would).
    *
    * @generated from enum value: REASON_SCOPE_MISSING = 41;
    */

@@ -304,8 +304,8 @@ export type OverrideConcurrencyLimitRequest = Message<"hairtrigger.v1.OverrideCo
   queue?: QueueSelector | undefined;
 
   /**
-   * Required: how many runs may execute at once, per concurrency key. A whole number from 0 (nothing starts) to 100,000,
-   * else INVALID_CONCURRENCY_LIMIT; a double only so that a fraction can be reported.
+   * Required: how many runs may execute at once, per concurrency key. A whole number from 0 (nothing starts) to
+   * 100,000, else INVALID_CONCURRENCY_LIMIT; a double only so that a fraction can be reported.
    *
    * @generated from field: optional double concurrency_limit = 2;
    */
@@ -438,8 +438,8 @@ export const QueueService: GenService<{
     output: typeof PauseQueueResponseSchema;
   },
   /**
-   * Starts the runs of a paused queue again, in their order. Repeating it, or resuming a queue that is not paused, changes
-   * nothing. Errors: QUEUE_NOT_FOUND.
+   * Starts the runs of a paused queue again, in their order. Repeating it, or resuming a queue that is not paused,
+   * changes nothing. Errors: QUEUE_NOT_FOUND.
    *
    * @generated from rpc hairtrigger.v1.QueueService.ResumeQueue
    */
@@ -449,9 +449,9 @@ export const QueueService: GenService<{
     output: typeof ResumeQueueResponseSchema;
   },
   /**
-   * Sets a limit that wins over those of registrations and triggers until it is reset. A limit below the number executing
-   * lets those finish; a higher one starts waiting runs at once. Repeating it with the same limit changes nothing.
-   * Errors: QUEUE_NOT_FOUND, INVALID_CONCURRENCY_LIMIT.
+   * Sets a limit that wins over those of registrations and triggers until it is reset. A limit below the number
+   * executing lets those finish; a higher one starts waiting runs at once. Repeating it with the same limit changes
+   * nothing. Errors: QUEUE_NOT_FOUND, INVALID_CONCURRENCY_LIMIT.
    *
    * @generated from rpc hairtrigger.v1.QueueService.OverrideConcurrencyLimit
    */
@@ -461,8 +461,8 @@ export const QueueService: GenService<{
     output: typeof OverrideConcurrencyLimitResponseSchema;
   },
   /**
-   * Returns to the base limit, which may have changed meanwhile. Errors: QUEUE_NOT_FOUND; QUEUE_NOT_OVERRIDDEN if there is
-   * nothing to reset, so a repeat without `request_id` is refused harmlessly.
+   * Returns to the base limit, which may have changed meanwhile. Errors: QUEUE_NOT_FOUND; QUEUE_NOT_OVERRIDDEN if there
+   * is nothing to reset, so a repeat without `request_id` is refused harmlessly.
    *
    * @generated from rpc hairtrigger.v1.QueueService.ResetConcurrencyLimit
    */

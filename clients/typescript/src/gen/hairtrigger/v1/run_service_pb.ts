@@ -52,8 +52,8 @@ export type TriggerTaskRequest = Message<"hairtrigger.v1.TriggerTaskRequest"> & 
 
   /**
    * Names this call, so that a repeat after a lost answer finds its own run: for 24 hours the same id (shared by
-   * `TriggerTask` and `TriggerTasks`) gives the same run id. Contents are not compared. A UUIDv7 keeps run ids in order of
-   * time. At most 256 characters. Empty: every call is new.
+   * `TriggerTask` and `TriggerTasks`) gives the same run id. Contents are not compared. A UUIDv7 keeps run ids in order
+   * of time. At most 256 characters. Empty: every call is new.
    *
    * @generated from field: string request_id = 4;
    */
@@ -138,8 +138,8 @@ export type TriggerTaskResponse = Message<"hairtrigger.v1.TriggerTaskResponse"> 
   warnings: string[];
 
   /**
-   * A token that reads this run, valid for an hour. Set only if the caller used a public token; a holder of the secret key
-   * signs its own.
+   * A token that reads this run, valid for an hour. Set only if the caller used a public token; a holder of the secret
+   * key signs its own.
    *
    * @generated from field: string public_access_token = 7;
    */
@@ -460,8 +460,8 @@ export type WatchRunRequest = Message<"hairtrigger.v1.WatchRunRequest"> & {
   keepOpen: boolean;
 
   /**
-   * Fields of `Run` to leave out, in the spelling of this file or of JSON: `payload`, `output`, `error`, `metadata_json`, `tags`
-   * or any other but `id` and `status`, which always come. Unknown names: INVALID_REQUEST.
+   * Fields of `Run` to leave out, in the spelling of this file or of JSON: `payload`, `output`, `error`,
+   * `metadata_json`, `tags` or any other but `id` and `status`, which always come. Unknown names: INVALID_REQUEST.
    *
    * @generated from field: repeated string skip_fields = 3;
    */
@@ -517,8 +517,8 @@ export type WatchRunsRequest = Message<"hairtrigger.v1.WatchRunsRequest"> & {
   batchId: string;
 
   /**
-   * How far back existing runs are shown; new ones always are. Default: 24 hours. More than a week back is cut to a week.
-   * Malformed: INVALID_DURATION. Without effect for a batch, of which all runs are shown.
+   * How far back existing runs are shown; new ones always are. Default: 24 hours. More than a week back is cut to a
+   * week. Malformed: INVALID_DURATION. Without effect for a batch, of which all runs are shown.
    *
    * @generated from oneof hairtrigger.v1.WatchRunsRequest.created_after_spec
    */
@@ -1029,16 +1029,16 @@ export type UpdateRunMetadataRequest = Message<"hairtrigger.v1.UpdateRunMetadata
   operations: MetadataOperation[];
 
   /**
-   * Who numbers the operations: any text that no one else uses, constant over repeats. Default: the request id. At most 256
-   * characters.
+   * Who numbers the operations: any text that no one else uses, constant over repeats. Default: the request id. At most
+   * 256 characters.
    *
    * @generated from field: string writer = 3;
    */
   writer: string;
 
   /**
-   * Number of the first operation, from 1; the others follow. An operation whose number the writer has used for this run
-   * before is not applied again. 0: the operations are not numbered, and numbered from 1 if there is a request id.
+   * Number of the first operation, from 1; the others follow. An operation whose number the writer has used for this
+   * run before is not applied again. 0: the operations are not numbered, and numbered from 1 if there is a request id.
    *
    * @generated from field: uint64 first_sequence = 4;
    */
@@ -1102,8 +1102,8 @@ export type AddRunTagsRequest = Message<"hairtrigger.v1.AddRunTagsRequest"> & {
   tags: string[];
 
   /**
-   * The attempt that adds them, set by workers: the call is refused with STALE_LEASE once that attempt is over. Unset: by
-   * anyone else.
+   * The attempt that adds them, set by workers: the call is refused with STALE_LEASE once that attempt is over. Unset:
+   * by anyone else.
    *
    * @generated from field: hairtrigger.v1.AttemptReference attempt = 3;
    */
@@ -1232,21 +1232,21 @@ export const ResetIdempotencyKeyResponseSchema: GenMessage<ResetIdempotencyKeyRe
 /**
  * Runs: trigger tasks, read, watch, cancel, reschedule and replay what came of it.
  *
- * Every call is made with a credential (see `AuthService`) and sees its environment only: an id of another one is NOT_FOUND.
- * Refusals carry a reason, see `Reason`; every method can answer INVALID_CREDENTIALS, TOKEN_EXPIRED, RATE_LIMITED,
- * INVALID_REQUEST and, if the database cannot be reached, STORE_UNAVAILABLE. What a method answers with is durable: no
- * crash of any process loses it afterwards.
+ * Every call is made with a credential (see `AuthService`) and sees its environment only: an id of another one is
+ * NOT_FOUND. Refusals carry a reason, see `Reason`; every method can answer INVALID_CREDENTIALS, TOKEN_EXPIRED,
+ * RATE_LIMITED, INVALID_REQUEST and, if the database cannot be reached, STORE_UNAVAILABLE. What a method answers with
+ * is durable: no crash of any process loses it afterwards.
  *
  * @generated from service hairtrigger.v1.RunService
  */
 export const RunService: GenService<{
   /**
-   * Triggers a task: stores a run, then answers. The run is QUEUED, or DELAYED if the options say so, and starts when its
-   * queue and a worker have room. A task that no worker has registered yet is accepted and waits for one.
+   * Triggers a task: stores a run, then answers. The run is QUEUED, or DELAYED if the options say so, and starts when
+   * its queue and a worker have room. A task that no worker has registered yet is accepted and waits for one.
    *
-   * Two things can make it answer with a run that existed before: the same `request_id` (this very call, repeated; nothing
-   * is "cached") and a live idempotency key (`is_cached`). An invalid request is refused even if its key would hit.
-   * Needs a secret key or a token with `trigger:tasks:<id>`.
+   * Two things can make it answer with a run that existed before: the same `request_id` (this very call, repeated;
+   * nothing is "cached") and a live idempotency key (`is_cached`). An invalid request is refused even if its key would
+   * hit. Needs a secret key or a token with `trigger:tasks:<id>`.
    *
    * Errors: PAYLOAD_TOO_LARGE, METADATA_TOO_LARGE, those of the options (INVALID_DELAY, INVALID_TTL,
    * INVALID_IDEMPOTENCY_KEY, INVALID_IDEMPOTENCY_KEY_TTL, TOO_MANY_TAGS, INVALID_TAG, INVALID_METADATA,
@@ -1261,10 +1261,10 @@ export const RunService: GenService<{
     output: typeof TriggerTaskResponseSchema;
   },
   /**
-   * Triggers independent runs in one round trip: each item is judged, stored and answered by itself, as if sent alone by
-   * `TriggerTask`, and each has its own `request_id`. Items that share an idempotency key are hits on the first of them.
-   * The call itself is refused only for what concerns it as a whole: credentials, INVALID_REQUEST for no items or more
-   * than 500, MESSAGE_TOO_LARGE.
+   * Triggers independent runs in one round trip: each item is judged, stored and answered by itself, as if sent alone
+   * by `TriggerTask`, and each has its own `request_id`. Items that share an idempotency key are hits on the first of
+   * them. The call itself is refused only for what concerns it as a whole: credentials, INVALID_REQUEST for no items or
+   * more than 500, MESSAGE_TOO_LARGE.
    *
    * @generated from rpc hairtrigger.v1.RunService.TriggerTasks
    */
@@ -1285,8 +1285,8 @@ export const RunService: GenService<{
     output: typeof RetrieveRunResponseSchema;
   },
   /**
-   * Lists runs, newest first, in pages; without a time filter all of them. Needs a secret key or a token with `read:runs`.
-   * Errors: INVALID_PAGE, INVALID_STATUS, INVALID_DURATION.
+   * Lists runs, newest first, in pages; without a time filter all of them. Needs a secret key or a token with
+   * `read:runs`. Errors: INVALID_PAGE, INVALID_STATUS, INVALID_DURATION.
    *
    * @generated from rpc hairtrigger.v1.RunService.ListRuns
    */
@@ -1297,8 +1297,8 @@ export const RunService: GenService<{
   },
   /**
    * Streams a run: its present state at once, then every change, and ends after the final state. States may be skipped
-   * under load, never reordered, and the final one always comes. After a broken connection call again. Needs a secret key
-   * or a token that reads the run. Errors: RUN_NOT_FOUND.
+   * under load, never reordered, and the final one always comes. After a broken connection call again. Needs a secret
+   * key or a token that reads the run. Errors: RUN_NOT_FOUND.
    *
    * @generated from rpc hairtrigger.v1.RunService.WatchRun
    */
@@ -1320,11 +1320,11 @@ export const RunService: GenService<{
     output: typeof WatchRunsResponseSchema;
   },
   /**
-   * Cancels a run, and with it all its live children, awaited or not. Legal in every status: a live run is CANCELED at once
-   * and no attempt of it starts again; on a final one nothing changes. Code that executes is told through its signal; what it
-   * returns later is dropped, and its queue slot is free when it has ended, 30 seconds later at most. The run keeps its
-   * idempotency key. Safe to repeat. Needs a secret key or a token with `write:runs` or `write:runs:<id>`. Errors:
-   * RUN_NOT_FOUND.
+   * Cancels a run, and with it all its live children, awaited or not. Legal in every status: a live run is CANCELED at
+   * once and no attempt of it starts again; on a final one nothing changes. Code that executes is told through its
+   * signal; what it returns later is dropped, and its queue slot is free when it has ended, 30 seconds later at most.
+   * The run keeps its idempotency key. Safe to repeat. Needs a secret key or a token with `write:runs` or
+   * `write:runs:<id>`. Errors: RUN_NOT_FOUND.
    *
    * @generated from rpc hairtrigger.v1.RunService.CancelRun
    */
@@ -1345,9 +1345,9 @@ export const RunService: GenService<{
     output: typeof RescheduleRunResponseSchema;
   },
   /**
-   * Makes a new run of the same task with the same payload, in any status of the old one, without parent and at once. Tags,
-   * metadata as first triggered, queue, concurrency key and test flag are carried over; idempotency key, delay, ttl,
-   * max attempts, max duration and priority are not. Needs the secret key. Errors: RUN_NOT_FOUND, QUEUE_FULL.
+   * Makes a new run of the same task with the same payload, in any status of the old one, without parent and at once.
+   * Tags, metadata as first triggered, queue, concurrency key and test flag are carried over; idempotency key, delay,
+   * ttl, max attempts, max duration and priority are not. Needs the secret key. Errors: RUN_NOT_FOUND, QUEUE_FULL.
    *
    * @generated from rpc hairtrigger.v1.RunService.ReplayRun
    */
@@ -1370,8 +1370,8 @@ export const RunService: GenService<{
   },
   /**
    * Replays many runs as `ReplayRun` does, up to 500 a call; call again with the token until there is none. The set is
-   * frozen by the first call: runs that match the filter and were created before it. A repeat with the same `request_id`
-   * and token makes no second runs. Needs the secret key. Errors as for `BulkCancelRuns`.
+   * frozen by the first call: runs that match the filter and were created before it. A repeat with the same
+   * `request_id` and token makes no second runs. Needs the secret key. Errors as for `BulkCancelRuns`.
    *
    * @generated from rpc hairtrigger.v1.RunService.BulkReplayRuns
    */
@@ -1403,8 +1403,8 @@ export const RunService: GenService<{
     output: typeof AddRunTagsResponseSchema;
   },
   /**
-   * Takes an idempotency key away from the run that holds it, which is otherwise unaffected; the next trigger with the key
-   * makes a new run. Needs the secret key. Errors: IDEMPOTENCY_KEY_NOT_FOUND, INVALID_IDEMPOTENCY_KEY.
+   * Takes an idempotency key away from the run that holds it, which is otherwise unaffected; the next trigger with the
+   * key makes a new run. Needs the secret key. Errors: IDEMPOTENCY_KEY_NOT_FOUND, INVALID_IDEMPOTENCY_KEY.
    *
    * @generated from rpc hairtrigger.v1.RunService.ResetIdempotencyKey
    */

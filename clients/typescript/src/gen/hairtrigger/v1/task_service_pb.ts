@@ -219,8 +219,8 @@ export const TaskService: GenService<{
     output: typeof RetrieveTaskResponseSchema;
   },
   /**
-   * Lists workers whose session stands, longest connected first. A worker that died is listed until its session lapses, 30
-   * seconds after its last heartbeat. Errors: INVALID_PAGE.
+   * Lists workers whose session stands, longest connected first. A worker that died is listed until its session lapses,
+   * 30 seconds after its last heartbeat. Errors: INVALID_PAGE.
    *
    * @generated from rpc hairtrigger.v1.TaskService.ListWorkers
    */

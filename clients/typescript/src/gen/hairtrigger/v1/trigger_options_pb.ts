@@ -123,8 +123,8 @@ export type TriggerOptions = Message<"hairtrigger.v1.TriggerOptions"> & {
 
   /**
    * The scope that a client hashed into a finished hash, shown back where the run is read. Default: GLOBAL for
-   * material, none for a finished hash. RUN and ATTEMPT beside material: INVALID_IDEMPOTENCY_KEY, because the server does
-   * not hash scopes: a client does, over `[key, run id]` or `[key, run id, attempt number]`.
+   * material, none for a finished hash. RUN and ATTEMPT beside material: INVALID_IDEMPOTENCY_KEY, because the server
+   * does not hash scopes: a client does, over `[key, run id]` or `[key, run id, attempt number]`.
    *
    * @generated from field: hairtrigger.v1.IdempotencyKeyScope idempotency_key_scope = 10;
    */
@@ -155,8 +155,8 @@ export type TriggerOptions = Message<"hairtrigger.v1.TriggerOptions"> & {
   maxAttempts?: number | undefined;
 
   /**
-   * Labels to find runs by, unique, kept in the order given; blank ones are dropped, equal ones merged. Then at most 10,
-   * else TOO_MANY_TAGS, of 1 to 128 characters each, else INVALID_TAG. Case-sensitive; not inherited by child runs.
+   * Labels to find runs by, unique, kept in the order given; blank ones are dropped, equal ones merged. Then at most
+   * 10, else TOO_MANY_TAGS, of 1 to 128 characters each, else INVALID_TAG. Case-sensitive; not inherited by child runs.
    *
    * @generated from field: repeated string tags = 14;
    */
@@ -219,8 +219,9 @@ export const TriggerOptionsSchema: GenMessage<TriggerOptions> = /*@__PURE__*/
  */
 export type QueueOption = Message<"hairtrigger.v1.QueueOption"> & {
   /**
-   * Name of the queue, created on first use. Letters and digits of any script, `_`, `-` and `/` are kept, other characters removed. Empty
-   * (also after that): the queue in force without this option. More than 128 characters: INVALID_QUEUE_NAME.
+   * Name of the queue, created on first use. Letters and digits of any script, `_`, `-` and `/` are kept, other
+   * characters removed. Empty (also after that): the queue in force without this option. More than 128 characters:
+   * INVALID_QUEUE_NAME.
    *
    * @generated from field: string name = 1;
    */

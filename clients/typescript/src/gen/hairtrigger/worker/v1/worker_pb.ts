@@ -31,8 +31,8 @@ export const file_hairtrigger_worker_v1_worker: GenFile = /*@__PURE__*/
  */
 export type Hello = Message<"hairtrigger.worker.v1.Hello"> & {
   /**
-   * The worker process: `session_` and 26 lower-case base32 characters, chosen by the worker and kept over reconnects, to
-   * any server. Leases belong to it.
+   * The worker process: `session_` and 26 lower-case base32 characters, chosen by the worker and kept over reconnects,
+   * to any server. Leases belong to it.
    *
    * @generated from field: string session_id = 1;
    */
@@ -54,8 +54,8 @@ export type Hello = Message<"hairtrigger.worker.v1.Hello"> & {
   identity?: WorkerIdentity | undefined;
 
   /**
-   * Version of this protocol that the worker speaks, `<major>.<minor>`; this file describes `0.1`. A server serves its own
-   * minor version and the one before, others are refused with UNSUPPORTED_CLIENT.
+   * Version of this protocol that the worker speaks, `<major>.<minor>`; this file describes `0.1`. A server serves its
+   * own minor version and the one before, others are refused with UNSUPPORTED_CLIENT.
    *
    * @generated from field: string protocol_version = 4;
    */
@@ -83,8 +83,8 @@ export type Hello = Message<"hairtrigger.worker.v1.Hello"> & {
   concurrency: number;
 
   /**
-   * Every lease that the worker holds; `OpenSessionResponse.held` has an answer for each. Of the session's runs that are not
-   * listed, unconfirmed ones are given back and confirmed ones are lost.
+   * Every lease that the worker holds; `OpenSessionResponse.held` has an answer for each. Of the session's runs that
+   * are not listed, unconfirmed ones are given back and confirmed ones are lost.
    *
    * @generated from field: repeated hairtrigger.worker.v1.HeldLease held = 8;
    */
@@ -112,16 +112,16 @@ export type HeldLease = Message<"hairtrigger.worker.v1.HeldLease"> & {
   lease: Uint8Array;
 
   /**
-   * The worker has given the run up by itself, because its heartbeats were not acknowledged for too long: the run is to be
-   * queued again, without counting an attempt.
+   * The worker has given the run up by itself, because its heartbeats were not acknowledged for too long: the run is to
+   * be queued again, without counting an attempt.
    *
    * @generated from field: bool interrupted = 2;
    */
   interrupted: boolean;
 
   /**
-   * The code of an interrupted run has not ended yet; an `Ended` follows when it has, and until then, 30 seconds at most,
-   * it takes a slot of its queue.
+   * The code of an interrupted run has not ended yet; an `Ended` follows when it has, and until then, 30 seconds at
+   * most, it takes a slot of its queue.
    *
    * @generated from field: bool code_runs_on = 3;
    */
@@ -163,7 +163,8 @@ export type TaskDeclaration = Message<"hairtrigger.worker.v1.TaskDeclaration"> &
   queue?: QueueDeclaration | undefined;
 
   /**
-   * How failed attempts are repeated. The worker applies it; the server uses it for attempts that were lost with a worker.
+   * How failed attempts are repeated. The worker applies it; the server uses it for attempts that were lost with a
+   * worker.
    *
    * @generated from field: hairtrigger.v1.RetryPolicy retry = 4;
    */
@@ -234,16 +235,16 @@ export const QueueDeclarationSchema: GenMessage<QueueDeclaration> = /*@__PURE__*
  */
 export type Credit = Message<"hairtrigger.worker.v1.Credit"> & {
   /**
-   * Free places: how many more runs the worker would start now. An absolute number that replaces the one before. Runs that
-   * go on after a wait need a place too.
+   * Free places: how many more runs the worker would start now. An absolute number that replaces the one before. Runs
+   * that go on after a wait need a place too.
    *
    * @generated from field: uint32 free_places = 1;
    */
   freePlaces: number;
 
   /**
-   * The last `OpenSessionResponse.sequence` that the number takes into account. Whatever the server has assigned in later
-   * messages, it subtracts.
+   * The last `OpenSessionResponse.sequence` that the number takes into account. Whatever the server has assigned in
+   * later messages, it subtracts.
    *
    * @generated from field: uint64 received_sequence = 2;
    */
@@ -258,8 +259,8 @@ export const CreditSchema: GenMessage<Credit> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 4);
 
 /**
- * A sign of life, sent every `Welcome.heartbeat_interval`. It keeps the session and with it every lease, those of waiting
- * runs included.
+ * A sign of life, sent every `Welcome.heartbeat_interval`. It keeps the session and with it every lease, those of
+ * waiting runs included.
  *
  * @generated from message hairtrigger.worker.v1.Heartbeat
  */
@@ -279,9 +280,9 @@ export type Heartbeat = Message<"hairtrigger.worker.v1.Heartbeat"> & {
   receivedSequence: bigint;
 
   /**
-   * How many leases the worker holds after that message. A lease is held from the message that gives it (assignment, resume,
-   * retry) to the message that takes it (an answer with `retry`, `resume`, `finished`, `released` or `lost`); a report
-   * that is on its way ends nothing.
+   * How many leases the worker holds after that message. A lease is held from the message that gives it (assignment,
+   * resume, retry) to the message that takes it (an answer with `retry`, `resume`, `finished`, `released` or `lost`); a
+   * report that is on its way ends nothing.
    *
    * @generated from field: uint32 held_count = 3;
    */
@@ -369,9 +370,9 @@ export const CompletedSchema: GenMessage<Completed> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 7);
 
 /**
- * The attempt failed. The worker decides, by policy and error handlers, whether and when there is another; the server sees
- * to it that there are no more than allowed. Acknowledged with `retry` (again here), `released` (later, or elsewhere) or
- * `finished`.
+ * The attempt failed. The worker decides, by policy and error handlers, whether and when there is another; the server
+ * sees to it that there are no more than allowed. Acknowledged with `retry` (again here), `released` (later, or
+ * elsewhere) or `finished`.
  *
  * @generated from message hairtrigger.worker.v1.Failed
  */
@@ -384,8 +385,9 @@ export type Failed = Message<"hairtrigger.worker.v1.Failed"> & {
   lease: Uint8Array;
 
   /**
-   * What happened. If no attempt is left, its `code` decides the final status: HANDLE_ERROR_ERROR and TASK_PROCESS_EXITED
-   * give CRASHED, TASK_DID_CONCURRENT_WAIT and PAYLOAD_STORE_UNAVAILABLE give SYSTEM_FAILURE, all others FAILED.
+   * What happened. If no attempt is left, its `code` decides the final status: HANDLE_ERROR_ERROR and
+   * TASK_PROCESS_EXITED give CRASHED, TASK_DID_CONCURRENT_WAIT and PAYLOAD_STORE_UNAVAILABLE give SYSTEM_FAILURE, all
+   * others FAILED.
    *
    * @generated from field: hairtrigger.v1.Failure failure = 2;
    */
@@ -399,7 +401,8 @@ export type Failed = Message<"hairtrigger.worker.v1.Failed"> & {
   retryDelay?: Duration | undefined;
 
   /**
-   * Attempts in all by the policy in force in the worker; decides where the trigger gave no number. 0: not given, read as 3.
+   * Attempts in all by the policy in force in the worker; decides where the trigger gave no number. 0: not given, read
+   * as 3.
    *
    * @generated from field: uint32 max_attempts = 4;
    */
@@ -421,8 +424,8 @@ export const FailedSchema: GenMessage<Failed> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 8);
 
 /**
- * The run is blocked: it gives up its slot and its place and keeps its continuation here. Acknowledged with `keep_waiting`; a
- * `Resume` follows when it can go on, at once if what it waits for is over already.
+ * The run is blocked: it gives up its slot and its place and keeps its continuation here. Acknowledged with
+ * `keep_waiting`; a `Resume` follows when it can go on, at once if what it waits for is over already.
  *
  * @generated from message hairtrigger.worker.v1.Waiting
  */
@@ -457,8 +460,8 @@ export const WaitingSchema: GenMessage<Waiting> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 9);
 
 /**
- * Code that ran on after its run was cancelled, timed out or interrupted has ended, so that its slot is free. Acknowledged
- * with `finished`.
+ * Code that ran on after its run was cancelled, timed out or interrupted has ended, so that its slot is free.
+ * Acknowledged with `finished`.
  *
  * @generated from message hairtrigger.worker.v1.Ended
  */
@@ -479,8 +482,8 @@ export const EndedSchema: GenMessage<Ended> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 10);
 
 /**
- * The worker stops before the run has ended: the run is queued again in its old order, for any worker, and the attempt is
- * not counted. Acknowledged with `released`, or `finished` if that was the 20th time in a row.
+ * The worker stops before the run has ended: the run is queued again in its old order, for any worker, and the attempt
+ * is not counted. Acknowledged with `released`, or `finished` if that was the 20th time in a row.
  *
  * @generated from message hairtrigger.worker.v1.Interrupted
  */
@@ -500,8 +503,8 @@ export type Interrupted = Message<"hairtrigger.worker.v1.Interrupted"> & {
   activeDuration?: Duration | undefined;
 
   /**
-   * The code has not ended yet; an `Ended` follows when it has, and until then, 30 seconds at most, it takes a slot of its
-   * queue. Default: it has ended, or never began.
+   * The code has not ended yet; an `Ended` follows when it has, and until then, 30 seconds at most, it takes a slot of
+   * its queue. Default: it has ended, or never began.
    *
    * @generated from field: bool code_runs_on = 3;
    */
@@ -623,8 +626,8 @@ export const RunLogLinesSchema: GenMessage<RunLogLines> = /*@__PURE__*/
  */
 export type Welcome = Message<"hairtrigger.worker.v1.Welcome"> & {
   /**
-   * The session from now on. It differs from the one in the hello if that one has lapsed: its leases are then all answered
-   * `lost` and the worker goes on under this id.
+   * The session from now on. It differs from the one in the hello if that one has lapsed: its leases are then all
+   * answered `lost` and the worker goes on under this id.
    *
    * @generated from field: string session_id = 1;
    */
@@ -745,8 +748,8 @@ export const WelcomeSchema: GenMessage<Welcome> = /*@__PURE__*/
  */
 export type Assignment = Message<"hairtrigger.worker.v1.Assignment"> & {
   /**
-   * The right to the run: opaque bytes, at most 64, echoed in every report. It changes with every pick-up, retry, wait and
-   * resume, so that a late report with an older one is refused.
+   * The right to the run: opaque bytes, at most 64, echoed in every report. It changes with every pick-up, retry, wait
+   * and resume, so that a late report with an older one is refused.
    *
    * @generated from field: bytes lease = 1;
    */
@@ -760,8 +763,8 @@ export type Assignment = Message<"hairtrigger.worker.v1.Assignment"> & {
   runId: string;
 
   /**
-   * What the caller asked for: an encoded `hairtrigger.v1.RunSpec`, carried as bytes because nobody between the caller and
-   * the worker needs to open it.
+   * What the caller asked for: an encoded `hairtrigger.v1.RunSpec`, carried as bytes because nobody between the caller
+   * and the worker needs to open it.
    *
    * @generated from field: bytes spec = 3;
    */
@@ -861,7 +864,8 @@ export const AssignmentSchema: GenMessage<Assignment> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 16);
 
 /**
- * A waiting run goes on, in the same attempt. The worker holds `lease` instead of the one that it reported the wait with.
+ * A waiting run goes on, in the same attempt. The worker holds `lease` instead of the one that it reported the wait
+ * with.
  *
  * @generated from message hairtrigger.worker.v1.Resume
  */
@@ -903,8 +907,8 @@ export const ResumeSchema: GenMessage<Resume> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 17);
 
 /**
- * The run was cancelled: abort its signal. Whatever it reports from now on is dropped; the lease is held until an `Ended` for
- * it is acknowledged. The end of a run that was waiting or pausing is reported at once.
+ * The run was cancelled: abort its signal. Whatever it reports from now on is dropped; the lease is held until an
+ * `Ended` for it is acknowledged. The end of a run that was waiting or pausing is reported at once.
  *
  * @generated from message hairtrigger.worker.v1.CancelRun
  */
@@ -939,8 +943,8 @@ export const CancelRunSchema: GenMessage<CancelRun> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 18);
 
 /**
- * Another attempt of the same run in the same worker. It needs no confirmation: the worker holds `lease` in place of the one
- * that it reported the failure with.
+ * Another attempt of the same run in the same worker. It needs no confirmation: the worker holds `lease` in place of
+ * the one that it reported the failure with.
  *
  * @generated from message hairtrigger.worker.v1.Retry
  */
@@ -975,8 +979,8 @@ export const RetrySchema: GenMessage<Retry> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 19);
 
 /**
- * It is recorded and over; the lease is no longer held. Also the answer to a report that came too late to change anything,
- * such as the completion of a cancelled run.
+ * It is recorded and over; the lease is no longer held. Also the answer to a report that came too late to change
+ * anything, such as the completion of a cancelled run.
  *
  * @generated from message hairtrigger.worker.v1.Finished
  */
@@ -1036,9 +1040,9 @@ export const KeepWaitingSchema: GenMessage<KeepWaiting> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 23);
 
 /**
- * The answer to a report: it is durable or, with `lost`, refused, and this follows. Every report gets exactly one; until it
- * comes, the worker keeps the report and sends it again over the next connection. A repeat of the last report under a lease
- * is answered again, with what follows from it now.
+ * The answer to a report: it is durable or, with `lost`, refused, and this follows. Every report gets exactly one;
+ * until it comes, the worker keeps the report and sends it again over the next connection. A repeat of the last report
+ * under a lease is answered again, with what follows from it now.
  *
  * @generated from message hairtrigger.worker.v1.Acknowledgement
  */
@@ -1122,8 +1126,8 @@ export const AcknowledgementSchema: GenMessage<Acknowledgement> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 24);
 
 /**
- * A lease that is no longer valid: abort the run's signal, drop its continuation and make no further call for it. Nothing is
- * to be reported.
+ * A lease that is no longer valid: abort the run's signal, drop its continuation and make no further call for it.
+ * Nothing is to be reported.
  *
  * @generated from message hairtrigger.worker.v1.LostLease
  */
@@ -1264,7 +1268,8 @@ export const HeldInstructionSchema: GenMessage<HeldInstruction> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 27);
 
 /**
- * The server is about to stop: open another connection, to any server, and go on there. The session and its leases stay.
+ * The server is about to stop: open another connection, to any server, and go on there. The session and its leases
+ * stay.
  *
  * @generated from message hairtrigger.worker.v1.Drain
  */
@@ -1312,8 +1317,8 @@ export type MetadataAcknowledgement = Message<"hairtrigger.worker.v1.MetadataAck
   sequence: bigint;
 
   /**
-   * Why the last of them was refused, with a reason such as METADATA_TOO_LARGE, RUN_FINAL or STALE_LEASE; to be logged, the
-   * run goes on. Unset: applied.
+   * Why the last of them was refused, with a reason such as METADATA_TOO_LARGE, RUN_FINAL or STALE_LEASE; to be logged,
+   * the run goes on. Unset: applied.
    *
    * @generated from field: google.rpc.Status error = 4;
    */

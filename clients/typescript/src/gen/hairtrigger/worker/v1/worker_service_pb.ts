@@ -310,27 +310,27 @@ export const CreateUploadUrlResponseSchema: GenMessage<CreateUploadUrlResponse> 
 /**
  * For processes that run tasks. Needs the secret key of the environment whose tasks they run, else SECRET_KEY_REQUIRED.
  *
- * A worker is a *session* with one connection at a time. A run that it is given comes with a *lease*; leases belong to the
- * session, one heartbeat keeps them all, and a broken connection ends none of them: the worker connects again, to any
- * server, and says what it holds. After 30 seconds without a heartbeat the session lapses and its runs are given to
+ * A worker is a *session* with one connection at a time. A run that it is given comes with a *lease*; leases belong to
+ * the session, one heartbeat keeps them all, and a broken connection ends none of them: the worker connects again, to
+ * any server, and says what it holds. After 30 seconds without a heartbeat the session lapses and its runs are given to
  * others. Before that the worker has stopped by itself: 28 seconds after its last acknowledged heartbeat it aborts what
  * it runs. So two workers never hold a valid lease on one run.
  *
- * The version of this protocol is 0.1. Within a major version, fields are only added; a server serves workers of its own
- * minor version and of the one before.
+ * The version of this protocol is 0.1. Within a major version, fields are only added; a server serves workers of its
+ * own minor version and of the one before.
  *
  * @generated from service hairtrigger.worker.v1.WorkerService
  */
 export const WorkerService: GenService<{
   /**
-   * Opens a connection of a session. The first message of the worker is a hello, that of the server a welcome with an answer
-   * for each lease held; then both sides send whenever they have something. Every message is one flush: all that came
-   * together since the last, each part a list, so that cost is per flush and not per run.
+   * Opens a connection of a session. The first message of the worker is a hello, that of the server a welcome with an
+   * answer for each lease held; then both sides send whenever they have something. Every message is one flush: all that
+   * came together since the last, each part a list, so that cost is per flush and not per run.
    *
-   * The worker offers places (`credit`) and gets no more runs than that. A report counts when it is acknowledged. The server
-   * ends the stream with OK when a newer connection of the session exists, and with UNAVAILABLE when it cannot reach its
-   * database or stops; the worker then connects again, with a pause that grows to a few seconds.
-   * Errors: SECRET_KEY_REQUIRED, UNSUPPORTED_CLIENT, INVALID_REQUEST for a message that breaks the rules of this file,
+   * The worker offers places (`credit`) and gets no more runs than that. A report counts when it is acknowledged. The
+   * server ends the stream with OK when a newer connection of the session exists, and with UNAVAILABLE when it cannot
+   * reach its database or stops; the worker then connects again, with a pause that grows to a few seconds. Errors:
+   * SECRET_KEY_REQUIRED, UNSUPPORTED_CLIENT, INVALID_REQUEST for a message that breaks the rules of this file,
    * INVALID_TTL and INVALID_CONCURRENCY_LIMIT for a declaration, STALE_LEASE for a hello with an old connection epoch.
    *
    * @generated from rpc hairtrigger.worker.v1.WorkerService.OpenSession
