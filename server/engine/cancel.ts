@@ -1,7 +1,7 @@
 /** Cancel: CANCELED at once for readers, the worker is told, all live children follow with the same reason (CAN-1…4, CAN-8). */
 
 import { type RunState, TODO } from "../domain/run.js";
-import { placeOf } from "../domain/run-machine.js";
+import type { placeOf } from "../domain/run-machine.js";
 import { changeRun } from "./change.js";
 import type { EngineDeps } from "./engine.js";
 import { type AppliedChange, announce } from "./moved.js";

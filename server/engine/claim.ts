@@ -55,7 +55,8 @@ export function createDispatcher(deps: EngineDeps): Dispatcher {
   };
 
   async function claimUntilQuiet(): Promise<void> {
-    while (marked.size > 0 && !isStopped) {
+    while (marked.size > 0) {
+      if (isStopped) return;
       const claimers = inTurn([...marked]);
       marked.clear();
       try {

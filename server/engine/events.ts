@@ -48,21 +48,31 @@ export interface EventSource extends EventSink {
   on<Name extends EventName>(name: Name, subscriber: (event: EventMap[Name]) => void): () => void;
 }
 
+type Subscribers = { readonly [Name in EventName]: Set<(event: EventMap[Name]) => void> };
+
 export function createEvents(): EventSource {
-  const subscribers = new Map<EventName, Set<(event: never) => void>>();
+  const subscribers: Subscribers = {
+    "run.triggered": new Set(),
+    "run.moved": new Set(),
+    "session.opened": new Set(),
+    "session.closed": new Set(),
+    "session.lapsed": new Set(),
+    "duty.done": new Set(),
+    "duty.failed": new Set(),
+    "store.unavailable": new Set(),
+  };
   return {
-    emit(name, event) {
-      for (const subscriber of subscribers.get(name) ?? []) {
+    emit<Name extends EventName>(name: Name, event: EventMap[Name]) {
+      subscribers[name].forEach((subscriber) => {
         try {
-          (subscriber as (event: EventMap[typeof name]) => void)(event);
+          subscriber(event);
         } catch {
           // Telemetry must not break a run; a subscriber that throws has nowhere better to say it.
         }
-      }
+      });
     },
-    on(name, subscriber) {
-      const set = subscribers.get(name) ?? new Set();
-      subscribers.set(name, set);
+    on<Name extends EventName>(name: Name, subscriber: (event: EventMap[Name]) => void) {
+      const set: Subscribers[Name] = subscribers[name];
       set.add(subscriber);
       return () => set.delete(subscriber);
     },

@@ -1,5 +1,6 @@
 /** Queues as operators see and steer them (QUE-29…33). */
-import { appError, queueNotFound } from "../domain/error.js";
+import { appError, queueNotFound, rejectIfAny } from "../domain/error.js";
+import { concurrencyLimitViolation } from "../domain/queue.js";
 import type { QueueChange, QueueChangeResult, QueueRef, QueueView } from "../store/store.js";
 import type { EngineDeps, QueueItem, QueueSelector } from "./engine.js";
 import { requirePageSize } from "./retrieve.js";
@@ -21,51 +22,48 @@ export function createQueues(deps: EngineDeps) {
     return toItem(result.queue, await served(ref.environment));
   }
 
-  return {
-    async list(environment: string, page: number, perPage: number) {
-      requirePageSize(perPage, limits.pageSizeMax);
-      if (!Number.isInteger(page) || page < 1) {
-        const metadata = { got: String(page), allowed: "1 or more" };
-        throw appError("INVALID_PAGE", `Page must be 1 or more, got ${page}`, { metadata });
-      }
-      const [{ queues, count }, tasks] = await Promise.all([
-        store.listQueues({ environment, page, perPage }),
-        served(environment),
-      ]);
-      return { queues: queues.map((queue) => toItem(queue, tasks)), count };
-    },
-    async retrieve(environment: string, queue: QueueSelector) {
-      const ref = { environment, ...queue };
-      const view = await store.readQueue(ref);
-      if (view === undefined) throw queueNotFound(nameOf(ref));
-      return toItem(view, await served(environment));
-    },
-    pause(environment: string, queue: QueueSelector) {
-      const ref = { environment, ...queue };
-      return change(ref, { ...ref, kind: "pause", nowMs: clock.nowMs() });
-    },
-    resume(environment: string, queue: QueueSelector) {
-      const ref = { environment, ...queue };
-      return change(ref, { ...ref, kind: "resume", nowMs: clock.nowMs() });
-    },
-    reset(environment: string, queue: QueueSelector) {
-      const ref = { environment, ...queue };
-      return change(ref, { ...ref, kind: "reset", nowMs: clock.nowMs() });
-    },
-    async override(environment: string, queue: QueueSelector, limit: number, by: string) {
-      if (!Number.isInteger(limit) || limit < 0 || limit > limits.concurrencyLimitMax) {
-        const allowed = `an integer from 0 to ${limits.concurrencyLimitMax}`;
-        const message = `Concurrency limit must be ${allowed}, got ${limit}`;
-        const metadata = { got: String(limit), allowed };
-        throw appError("INVALID_CONCURRENCY_LIMIT", message, {
-          metadata,
-          violations: [{ field: "concurrencyLimit", reason: "INVALID_CONCURRENCY_LIMIT", message, metadata }],
-        });
-      }
-      const ref = { environment, ...queue };
-      return change(ref, { ...ref, kind: "override", limit, by, nowMs: clock.nowMs() });
-    },
+  const list = async (environment: string, page: number, perPage: number) => {
+    requirePageSize(perPage, limits.pageSizeMax);
+    if (!Number.isInteger(page) || page < 1) {
+      const metadata = { got: String(page), allowed: "1 or more" };
+      throw appError("INVALID_PAGE", `Page must be 1 or more, got ${page}`, { metadata });
+    }
+    const [{ queues, count }, tasks] = await Promise.all([
+      store.listQueues({ environment, page, perPage }),
+      served(environment),
+    ]);
+    return { queues: queues.map((queue) => toItem(queue, tasks)), count };
   };
+
+  const retrieve = async (environment: string, queue: QueueSelector) => {
+    const ref = { environment, ...queue };
+    const view = await store.readQueue(ref);
+    if (view === undefined) throw queueNotFound(nameOf(ref));
+    return toItem(view, await served(environment));
+  };
+
+  const pause = (environment: string, queue: QueueSelector) => {
+    const ref = { environment, ...queue };
+    return change(ref, { ...ref, kind: "pause", nowMs: clock.nowMs() });
+  };
+
+  const resume = (environment: string, queue: QueueSelector) => {
+    const ref = { environment, ...queue };
+    return change(ref, { ...ref, kind: "resume", nowMs: clock.nowMs() });
+  };
+
+  const reset = (environment: string, queue: QueueSelector) => {
+    const ref = { environment, ...queue };
+    return change(ref, { ...ref, kind: "reset", nowMs: clock.nowMs() });
+  };
+
+  const override = async (environment: string, queue: QueueSelector, limit: number, by: string) => {
+    rejectIfAny([concurrencyLimitViolation("concurrencyLimit", limit, limits)].filter((found) => found !== undefined));
+    const ref = { environment, ...queue };
+    return change(ref, { ...ref, kind: "override", limit, by, nowMs: clock.nowMs() });
+  };
+
+  return { list, retrieve, pause, resume, reset, override };
 }
 
 function nameOf(ref: QueueRef): string {

@@ -23,7 +23,7 @@ import type { TaskRegistry } from "./task-registry.js";
 export interface Sessions {
   open(params: OpenSession, sink: SessionSink): Promise<OpenedSession>;
   /** Whether a session connected here has sent something after `sinceMs`. */
-  heardSince(sessionId: string, sinceMs: number): boolean;
+  readonly heardSince: (sessionId: string, sinceMs: number) => boolean;
   stop(): void;
 }
 
@@ -217,7 +217,7 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
     heardSince: (sessionId, sinceMs) => (connected.get(sessionId)?.lastMessageMs ?? 0) > sinceMs,
     stop() {
       unsubscribe();
-      for (const session of [...connected.values()]) session.sink.end("stopping");
+      for (const session of connected.values()) session.sink.end("stopping");
       connected.clear();
     },
   };

@@ -7,7 +7,7 @@ export function localSignals(): Signals {
   const deliver = (): void => {
     const signals = pending;
     pending = [];
-    for (const signal of signals) for (const listener of [...listeners]) listener(signal);
+    for (const signal of signals) for (const listener of listeners) listener(signal);
   };
   return {
     publish(signals) {
