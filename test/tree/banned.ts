@@ -23,7 +23,7 @@ export const BANS: readonly Ban[] = [
     allowedAt: [...CLOCKS, "clients/cli/", "clients/typescript/examples/", "test/"],
   },
   {
-    what: /\bMath\.random\b|\brandom(?:Bytes|UUID|FillSync|Int)\b|\bgetRandomValues\b/,
+    what: /\bMath\.random\b|\b(?:import\b.*|crypto\.)random(?:Bytes|UUID|FillSync|Int)\b|\bgetRandomValues\b/,
     instead: "take randomness from the entropy port",
     allowedAt: ["server/engine/entropy.ts", "clients/typescript/src/worker/clock.ts", "test/"],
   },

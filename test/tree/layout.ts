@@ -125,6 +125,14 @@ export const ROOMS: readonly Room[] = [
     imports: ["scheduler/", "server/engine/", "test/support/"],
     packages: ["*"],
   },
+  // Who may do what is pure too, and its cases are too many to go through the API.
+  {
+    name: "auth tests",
+    at: ["test/auth/"],
+    imports: ["server/auth/", "server/domain/", "test/support/"],
+    types: [STORE_PORT],
+    packages: ["*"],
+  },
   { name: "checks of the tree", at: ["test/tree/", "test/tidy.test.ts"], imports: ["server/domain/"], packages: ["*"] },
   { name: "test support", at: ["test/support/"], imports: ["server/", "scheduler/"], packages: ["*"] },
   {
