@@ -1,0 +1,122 @@
+/**
+ * What happens by itself: the duties' passes, their nudges, and the watch over the server's own steadiness (RUN-7). With all of it asleep
+ * the system is late and still right (design 13).
+ */
+import type { Clock, Timer } from "../server/engine/clock.js";
+import type { DutyName, NudgedDuty } from "../server/engine/engine.js";
+import type { EventSink } from "../server/engine/events.js";
+import { DUTIES, type Duty } from "./duties.js";
+import { createInterval, type Driver } from "./interval.js";
+import { createNudges, type Nudges } from "./nudges.js";
+import { type SingleFlight, singleFlight } from "./single-flight.js";
+import { createSteadiness, type Steadiness } from "./steadiness.js";
+import { type Swept, sweep } from "./sweep.js";
+
+/** Pause between ticks, each with a small write; two of them must fit into the gap of RUN-7. */
+const TICK_MS = 2_000;
+
+export interface SchedulerDeps {
+  readonly clock: Clock;
+  /** Uniform in [0, 1). */
+  readonly uniform: () => number;
+  readonly events: EventSink;
+  /** The engine's verbs; each handles at most `limit` records and returns how many. */
+  readonly verbs: Readonly<Record<DutyName, (limit: number) => Promise<number>>>;
+  /** Whether the store takes a write now; must not reject. */
+  readonly checkWritable: () => Promise<{ readonly ok: boolean }>;
+  /** How long a session lasts without a heartbeat; RUN-7 waits as long before anything is declared lapsed. */
+  readonly sessionMs: number;
+  /** False: nothing happens by its period. Default true; for tests of what depends on it. */
+  readonly areDutiesEnabled?: boolean;
+  /** False: nothing happens at its moment. Default true; for tests of what depends on it. */
+  readonly areNudgesEnabled?: boolean;
+}
+
+const NOTHING: Swept = { count: 0, isMore: false };
+
+export class Scheduler implements AsyncDisposable {
+  readonly #deps: SchedulerDeps;
+  readonly #steadiness: Steadiness;
+  readonly #passes: ReadonlyMap<DutyName, SingleFlight<Swept>>;
+  readonly #drivers: readonly Driver[];
+  readonly #nudges: Readonly<Record<NudgedDuty, Nudges>>;
+  readonly #probe: SingleFlight<void>;
+  #tick: Timer | undefined;
+  #state: "new" | "running" | "stopped" = "new";
+
+  constructor(deps: SchedulerDeps) {
+    this.#deps = deps;
+    this.#steadiness = createSteadiness(deps.sessionMs);
+    this.#passes = new Map(DUTIES.map((duty) => [duty.name, singleFlight(() => this.#pass(duty))]));
+    this.#drivers = DUTIES.map((duty) =>
+      createInterval({ clock: deps.clock, uniform: deps.uniform, duty, pass: () => this.run(duty.name) }),
+    );
+    const nudges = (name: NudgedDuty): Nudges => createNudges(deps.clock, () => void this.run(name));
+    this.#nudges = { due: nudges("due"), expire: nudges("expire"), overrun: nudges("overrun") };
+    this.#probe = singleFlight(async () => {
+      const { ok } = await deps.checkWritable();
+      if (ok) this.#steadiness.wrote(deps.clock.nowMs());
+    });
+  }
+
+  start(): void {
+    if (this.#state !== "new") return;
+    this.#state = "running";
+    this.#onTick();
+    if (this.#deps.areDutiesEnabled !== false) for (const driver of this.#drivers) driver.start();
+  }
+
+  /** Starts no further pass and waits for those under way. Idempotent. */
+  async stop(): Promise<void> {
+    this.#state = "stopped";
+    this.#tick?.cancel();
+    for (const driver of this.#drivers) driver.stop();
+    for (const nudges of Object.values(this.#nudges)) nudges.stop();
+    await this.idle();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  /** Runs the duty at `dueMs` (Unix milliseconds), if that is near. */
+  nudge(duty: NudgedDuty, dueMs: number): void {
+    if (this.#state !== "stopped" && this.#deps.areNudgesEnabled !== false) this.#nudges[duty].nudge(dueMs);
+  }
+
+  /** One pass of a duty now, or after the one under way. Never rejects: a failure is an event. */
+  async run(name: DutyName): Promise<Swept> {
+    return (await this.#passes.get(name)?.run()) ?? NOTHING;
+  }
+
+  /** Resolves when no pass is under way. */
+  async idle(): Promise<void> {
+    await Promise.all([...this.#passes.values(), this.#probe].map((flight) => flight.idle()));
+  }
+
+  async #pass(duty: Duty): Promise<Swept> {
+    const { clock, events, verbs } = this.#deps;
+    if (this.#state !== "running") return NOTHING;
+    if (duty.name === "lose" && !this.#steadiness.isSteady(clock.nowMs())) return NOTHING;
+    try {
+      const swept = await sweep({
+        duty,
+        verb: verbs[duty.name],
+        nowMs: () => clock.nowMs(),
+        isStopping: () => this.#state === "stopped",
+      });
+      if (swept.count > 0) events.emit("duty.done", { duty: duty.name, count: swept.count });
+      return swept;
+    } catch (error) {
+      events.emit("duty.failed", { duty: duty.name, error });
+      return NOTHING;
+    }
+  }
+
+  #onTick(): void {
+    if (this.#state !== "running") return;
+    this.#steadiness.ticked(this.#deps.clock.nowMs());
+    void this.#probe.run();
+    this.#tick = this.#deps.clock.setTimer(TICK_MS, () => this.#onTick());
+  }
+}
