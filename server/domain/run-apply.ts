@@ -352,6 +352,10 @@ function expire(run: RunState, change: Expire): ApplyResult {
 
 function addTags(run: RunState, change: AddTags): ApplyResult {
   if (run.finishedAtMs !== undefined) return { refused: "illegal" };
+  const { attempt } = change;
+  if (attempt !== undefined && (attempt.sessionId !== run.sessionId || attempt.number !== run.attempt)) {
+    return { refused: "stale" };
+  }
   const tags = [...new Set([...run.tags, ...change.tags])];
   if (tags.length === run.tags.length) return { refused: "unchanged" };
   if (tags.length > change.tagsMax) return { refused: "overLimit" };

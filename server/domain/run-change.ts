@@ -20,6 +20,12 @@ interface Report<Event extends string> extends Change<Event> {
   readonly sessionId: string;
 }
 
+/** The attempt of a run in a worker: what a call from inside a run is bound to. */
+export interface AttemptRef {
+  readonly sessionId: string;
+  readonly number: number;
+}
+
 export interface Due extends Change<"due"> {}
 
 export interface Reschedule extends Change<"reschedule"> {
@@ -108,8 +114,10 @@ export interface Cancel extends Change<"cancel"> {
 
 export interface Expire extends Change<"expire"> {}
 
-/** Adds tags inside a run (TAG-2); bound to session and attempt, or asked from outside (both undefined). */
+/** Adds tags (TAG-2). */
 export interface AddTags extends Change<"addTags"> {
+  /** Asked from inside the run: refused as stale once that attempt is over (RUN-8). */
+  readonly attempt: AttemptRef | undefined;
   readonly tags: readonly string[];
   readonly tagsMax: number;
 }

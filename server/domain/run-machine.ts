@@ -73,6 +73,13 @@ export const RUN_MACHINE = {
 
 export type RunEvent = keyof typeof RUN_MACHINE;
 
+function isRunEvent(text: string): text is RunEvent {
+  return Object.hasOwn(RUN_MACHINE, text);
+}
+
+/** All events, in the order of the table. */
+export const RUN_EVENTS: readonly RunEvent[] = Object.keys(RUN_MACHINE).filter(isRunEvent);
+
 /** Whether `event` may happen to a run in `place`. */
 export function isLegal(event: RunEvent, place: RunPlace): boolean {
   const from: readonly RunPlace[] = RUN_MACHINE[event].from;

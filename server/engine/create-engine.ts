@@ -1,26 +1,26 @@
 /** Puts the verbs together. Wiring only; what a verb does stands in its own file. */
 
-import { createAddTags } from "./add-tags.js";
-import { createCancel } from "./cancel.js";
-import { createDispatcher } from "./claim.js";
-import { createDue } from "./due.js";
-import { createEnded } from "./ended.js";
+import { createDue } from "./duties/due.js";
+import { createEnded } from "./duties/ended.js";
+import { createExpire } from "./duties/expire.js";
+import { createLose } from "./duties/lose.js";
+import { createOverrun } from "./duties/overrun.js";
+import { createPurge } from "./duties/purge.js";
+import { createRelease } from "./duties/release.js";
+import { createSettle } from "./duties/settle.js";
 import type { Engine, EngineDeps } from "./engine.js";
-import { createExpire } from "./expire.js";
-import { createLose } from "./lose.js";
-import { createOverrun } from "./overrun.js";
-import { createPurge } from "./purge.js";
-import { createQueues } from "./queues.js";
-import { createRelease } from "./release.js";
-import { createReplay } from "./replay.js";
-import { createReschedule } from "./reschedule.js";
-import { createResetKey } from "./reset-key.js";
-import { listRuns, retrieveRun } from "./retrieve.js";
-import { createSessions } from "./session.js";
-import { createSettle } from "./settle.js";
+import { createAddTags } from "./producers/add-tags.js";
+import { createCancel } from "./producers/cancel.js";
+import { createQueues } from "./producers/queues.js";
+import { createReplay } from "./producers/replay.js";
+import { createReschedule } from "./producers/reschedule.js";
+import { createResetKey } from "./producers/reset-key.js";
+import { listRuns, retrieveRun } from "./producers/retrieve.js";
+import { createTrigger } from "./producers/trigger.js";
+import { watchRun } from "./producers/watch.js";
 import { createTaskRegistry } from "./task-registry.js";
-import { createTrigger } from "./trigger.js";
-import { watchRun } from "./watch.js";
+import { createDispatcher } from "./workers/claim.js";
+import { createSessions } from "./workers/session.js";
 
 export function createEngine(deps: EngineDeps): Engine {
   const registry = createTaskRegistry(deps);

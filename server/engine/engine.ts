@@ -11,6 +11,7 @@ import type { Lease } from "../domain/lease.js";
 import type { Limits } from "../domain/limits.js";
 import type { PayloadInput } from "../domain/payload.js";
 import type { RunState, TriggerFunction } from "../domain/run.js";
+import type { AttemptRef } from "../domain/run-change.js";
 import type { SessionRecord } from "../domain/session.js";
 import type { TaskDeclaration, TaskRecord } from "../domain/task.js";
 import type { TriggerOptionsInput } from "../domain/trigger-options.js";
@@ -82,6 +83,14 @@ export interface ListRunsParams {
   readonly before?: { readonly createdAtMs: number; readonly runId: string };
 }
 
+export interface AddTagsParams {
+  readonly environment: string;
+  readonly runId: string;
+  readonly tags: readonly string[];
+  /** The call comes from inside the run and holds only while that attempt does. */
+  readonly attempt: AttemptRef | undefined;
+}
+
 /** A queue as readers see it: figures plus which of its tasks nobody serves (QUE-30). */
 export interface QueueItem extends QueueView {
   readonly limit: number | undefined;
@@ -131,11 +140,8 @@ export interface Engine {
     readonly key: string;
     readonly requestId: string | undefined;
   }): Promise<{ readonly runId: string }>;
-  /**
-   * TAG-2. `lease`: the call comes from inside the run and is bound to its session and attempt.
-   * Reasons: RUN_NOT_FOUND, RUN_FINAL, TOO_MANY_TAGS, INVALID_TAG.
-   */
-  addTags(environment: string, runId: string, tags: readonly string[]): Promise<readonly string[]>;
+  /** All tags of the run afterwards (TAG-2). Reasons: RUN_NOT_FOUND, RUN_FINAL, TOO_MANY_TAGS, INVALID_TAG, STALE_LEASE. */
+  addTags(params: AddTagsParams): Promise<readonly string[]>;
 
   /** Reasons: INVALID_PAGE. */
   listQueues(
@@ -191,6 +197,8 @@ export interface HeldLease {
   readonly lease: Lease;
   /** The worker fenced it by itself (RUN-6): it goes on as interrupted. */
   readonly isInterrupted: boolean;
+  /** Of an interrupted one: no code of it goes on. */
+  readonly codeEnded: boolean;
 }
 
 /** What the engine tells a connected worker; each call is one flush, after its commit. Must not throw. */

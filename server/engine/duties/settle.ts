@@ -1,7 +1,7 @@
 /** The `settle` duty: finishes the follow-ups that a crash left half done, found by their `todo` bits (design 5). */
-import { TODO } from "../domain/run.js";
-import { cancelChildren } from "./cancel.js";
-import type { EngineDeps } from "./engine.js";
+import { TODO } from "../../domain/run.js";
+import type { EngineDeps } from "../engine.js";
+import { cancelChildren } from "../producers/cancel.js";
 
 /** A follow-up under way is left alone for this long. */
 const PATIENCE_MS = 5_000;

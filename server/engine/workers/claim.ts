@@ -7,9 +7,9 @@
  *
  * Sessions take turns at being first, so that a quiet service with several workers does not feed only one.
  */
-import type { ClaimableTask, ClaimedRun, ClaimRequest } from "../store/store.js";
-import type { EngineDeps } from "./engine.js";
-import { emitMoved } from "./moved.js";
+import type { ClaimableTask, ClaimedRun, ClaimRequest } from "../../store/store.js";
+import type { EngineDeps } from "../engine.js";
+import { emitMoved } from "../moved.js";
 
 /** A session as the dispatcher sees it. */
 export interface Claimer {

@@ -4,11 +4,11 @@
  * lapse never both win; its record stays until no run names it.
  */
 
-import type { Lose } from "../domain/run-change.js";
-import type { SessionRecord } from "../domain/session.js";
-import type { EngineDeps } from "./engine.js";
-import { announce } from "./moved.js";
-import { registeredPolicy, type TaskRegistry } from "./task-registry.js";
+import type { Lose } from "../../domain/run-change.js";
+import type { SessionRecord } from "../../domain/session.js";
+import type { EngineDeps } from "../engine.js";
+import { announce } from "../moved.js";
+import { registeredPolicy, type TaskRegistry } from "../task-registry.js";
 
 /** Runs of one step; bounds the transaction. */
 const RUNS_PAGE = 200;

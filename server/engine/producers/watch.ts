@@ -2,9 +2,9 @@
  * Watching one run: the present state, then the newest after every hint that it changed. A watcher re-reads by itself now and then, so a
  * lost hint costs time and no state (promise 5); states that came and went in between are skipped, never reordered (RUN-26).
  */
-import { isFinal } from "../domain/run-status.js";
-import type { RunDetail } from "../store/store.js";
-import type { EngineDeps } from "./engine.js";
+import { isFinal } from "../../domain/run-status.js";
+import type { RunDetail } from "../../store/store.js";
+import type { EngineDeps } from "../engine.js";
 import { retrieveRun } from "./retrieve.js";
 
 /** How long a watcher trusts silence. A read of one run by its id costs about 0.1 ms. */

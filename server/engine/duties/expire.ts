@@ -1,6 +1,6 @@
 /** The `expire` duty: runs that never started before their ttl passed (TTL-4, TTL-10). */
-import type { EngineDeps } from "./engine.js";
-import { announce } from "./moved.js";
+import type { EngineDeps } from "../engine.js";
+import { announce } from "../moved.js";
 
 export function createExpire(deps: EngineDeps) {
   return async (limit: number): Promise<number> => {

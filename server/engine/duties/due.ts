@@ -1,6 +1,6 @@
 /** The `due` duty: DELAYED runs and parked retries whose time has come may queue (DLY-7, RTY-5). */
-import type { EngineDeps } from "./engine.js";
-import { announce } from "./moved.js";
+import type { EngineDeps } from "../engine.js";
+import { announce } from "../moved.js";
 
 export function createDue(deps: EngineDeps) {
   return async (limit: number): Promise<number> => {

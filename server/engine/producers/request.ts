@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import type { Limits } from "../domain/limits.js";
-import type { RequestMark } from "../store/store.js";
+import type { Limits } from "../../domain/limits.js";
+import type { RequestMark } from "../../store/store.js";
 
 /** The mark of a request that may be repeated (REQ-1); undefined without a request id. */
 export function requestMark(

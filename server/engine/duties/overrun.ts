@@ -2,8 +2,8 @@
  * The `overrun` duty: runs whose worker did not end them at their maxDuration, because its event loop is blocked (DUR-6). The worker goes
  * first: it knows best, and its report says when the code ended.
  */
-import type { EngineDeps } from "./engine.js";
-import { announce } from "./moved.js";
+import type { EngineDeps } from "../engine.js";
+import { announce } from "../moved.js";
 
 /** Head start of the worker; with the duty's period it keeps within the 2 s of DUR-6. */
 export const OVERRUN_GRACE_MS = 1_000;

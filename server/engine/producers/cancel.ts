@@ -1,10 +1,10 @@
 /** Cancel: CANCELED at once for readers, the worker is told, all live children follow with the same reason (CAN-1…4, CAN-8). */
 
-import { type RunState, TODO } from "../domain/run.js";
-import type { placeOf } from "../domain/run-machine.js";
+import { type RunState, TODO } from "../../domain/run.js";
+import type { placeOf } from "../../domain/run-machine.js";
+import type { EngineDeps } from "../engine.js";
+import { type AppliedChange, announce } from "../moved.js";
 import { changeRun } from "./change.js";
-import type { EngineDeps } from "./engine.js";
-import { type AppliedChange, announce } from "./moved.js";
 
 /** CAN-1. */
 const DEFAULT_REASON = "Canceled by user";

@@ -2,13 +2,13 @@
  * Reports of workers: one flush is one store call (a second for the few that need another decision), one instruction per report. A report
  * of an old fence changes nothing (RUN-8); a repeat of the last applied one gets the present instruction again.
  */
-import { type Failure, failureOutcome } from "../domain/failure.js";
-import type { Fail, RunChange } from "../domain/run-change.js";
-import type { RunEvent } from "../domain/run-machine.js";
-import type { ChangeResult } from "../store/store.js";
-import type { EngineDeps, Instruction, Report } from "./engine.js";
+import { type Failure, failureOutcome } from "../../domain/failure.js";
+import type { Fail, RunChange } from "../../domain/run-change.js";
+import type { RunEvent } from "../../domain/run-machine.js";
+import type { ChangeResult } from "../../store/store.js";
+import type { EngineDeps, Instruction, Report } from "../engine.js";
+import { announce } from "../moved.js";
 import { instructionFor } from "./instruction.js";
-import { announce } from "./moved.js";
 
 interface Reporter {
   readonly environment: string;
@@ -151,7 +151,7 @@ function applied(
       if (run.dueMs !== undefined) deps.nudge("due", run.dueMs);
       return { kind: "released" };
     case "interrupt":
-      return { kind: "released" };
+      return { kind: run.finishedAtMs === undefined ? "released" : "finished" };
     default:
       return report.kind === "timedOut" ? { kind: "goOn" } : { kind: "finished" };
   }

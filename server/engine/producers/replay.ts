@@ -1,5 +1,5 @@
 /** Replay: a new run with the payload, tags, metadata and queue of an old one (RUN-15), through the same door as any trigger. */
-import type { EngineDeps } from "./engine.js";
+import type { EngineDeps } from "../engine.js";
 import { retrieveRun } from "./retrieve.js";
 import type { Trigger } from "./trigger.js";
 

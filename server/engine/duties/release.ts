@@ -2,9 +2,9 @@
  * The `release` duty: runs that no worker confirmed within the pick-up window go back to the queue, uncounted; the fifth such return in a
  * row, of workers that sent something meanwhile, ends the run (RUN-6).
  */
-import type { RunState } from "../domain/run.js";
-import type { EngineDeps } from "./engine.js";
-import { announce } from "./moved.js";
+import type { RunState } from "../../domain/run.js";
+import type { EngineDeps } from "../engine.js";
+import { announce } from "../moved.js";
 
 export function createRelease(deps: EngineDeps, heardSince: (sessionId: string, sinceMs: number) => boolean) {
   return async (limit: number): Promise<number> => {

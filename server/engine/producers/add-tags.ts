@@ -1,13 +1,14 @@
 /** Tags added to a live run, from inside it or from outside (TAG-2, TAG-3): all or none. */
-import { appError, rejectIfAny, runFinal } from "../domain/error.js";
-import { isFinal } from "../domain/run-status.js";
-import { checkTags } from "../domain/tags.js";
+import { appError, rejectIfAny, runFinal, staleLease } from "../../domain/error.js";
+import { isFinal } from "../../domain/run-status.js";
+import { checkTags } from "../../domain/tags.js";
+import type { AddTagsParams, EngineDeps } from "../engine.js";
+import { emitTagsChanged } from "../moved.js";
 import { changeRun } from "./change.js";
-import type { EngineDeps } from "./engine.js";
-import { emitTagsChanged } from "./moved.js";
 
 export function createAddTags(deps: EngineDeps) {
-  return async (environment: string, runId: string, tags: readonly string[]): Promise<readonly string[]> => {
+  return async (params: AddTagsParams): Promise<readonly string[]> => {
+    const { environment, runId, tags, attempt } = params;
     const { limits, clock } = deps;
     const checked = checkTags("tags", tags, limits);
     rejectIfAny(checked.violations);
@@ -16,6 +17,7 @@ export function createAddTags(deps: EngineDeps) {
       environment,
       runId,
       tags: checked.tags,
+      attempt,
       tagsMax: limits.tagsMax,
       nowMs: clock.nowMs(),
     });
@@ -25,7 +27,8 @@ export function createAddTags(deps: EngineDeps) {
       throw appError("TOO_MANY_TAGS", `Runs can only have ${limits.tagsMax} tags, you're trying to set ${total}.`, {
         metadata: { got: String(total), allowed: String(limits.tagsMax) },
       });
-    } else if (isFinal(result.run.status)) throw runFinal(runId, "tags", result.run.status);
+    } else if (result.refusal === "stale") throw staleLease();
+    else if (isFinal(result.run.status)) throw runFinal(runId, "tags", result.run.status);
     return result.run.tags;
   };
 }

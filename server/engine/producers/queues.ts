@@ -1,8 +1,8 @@
 /** Queues as operators see and steer them (QUE-29…33). */
-import { appError, queueNotFound, rejectIfAny } from "../domain/error.js";
-import { concurrencyLimitViolation } from "../domain/queue.js";
-import type { QueueChange, QueueChangeResult, QueueRef, QueueView } from "../store/store.js";
-import type { EngineDeps, QueueItem, QueueSelector } from "./engine.js";
+import { appError, queueNotFound, rejectIfAny } from "../../domain/error.js";
+import { concurrencyLimitViolation } from "../../domain/queue.js";
+import type { QueueChange, QueueChangeResult, QueueRef, QueueView } from "../../store/store.js";
+import type { EngineDeps, QueueItem, QueueSelector } from "../engine.js";
 import { requirePageSize } from "./retrieve.js";
 
 export function createQueues(deps: EngineDeps) {

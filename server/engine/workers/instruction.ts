@@ -1,9 +1,9 @@
 /** What the record says a worker should do about a lease that it names: in answer to a repeated or late report, and to each lease of a hello. */
 
-import type { Lease } from "../domain/lease.js";
-import { isPausing, type RunState } from "../domain/run.js";
-import { holdsLease } from "../domain/run-apply.js";
-import type { Instruction } from "./engine.js";
+import type { Lease } from "../../domain/lease.js";
+import { isPausing, type RunState } from "../../domain/run.js";
+import { holdsLease } from "../../domain/run-apply.js";
+import type { Instruction } from "../engine.js";
 
 /** @param run the present state; undefined where the run is unknown. */
 export function instructionFor(

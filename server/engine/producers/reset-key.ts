@@ -1,7 +1,7 @@
 /** Takes an idempotency key from its run, which is otherwise unaffected (IDM-28…30). */
-import { idempotencyKeyNotFound, rejectIfAny, type Violation } from "../domain/error.js";
-import { checkIdempotencyKey, keyRecordHash } from "../domain/idempotency.js";
-import type { EngineDeps } from "./engine.js";
+import { idempotencyKeyNotFound, rejectIfAny, type Violation } from "../../domain/error.js";
+import { checkIdempotencyKey, keyRecordHash } from "../../domain/idempotency.js";
+import type { EngineDeps } from "../engine.js";
 import { requestMark } from "./request.js";
 
 export interface ResetKeyParams {

@@ -1,11 +1,11 @@
 /** Reschedule: another due time for a DELAYED run, counted from now (RUN-14). */
-import { delayViolation, parseReschedule } from "../domain/delay.js";
-import { rejectIfAny, runNotDelayed } from "../domain/error.js";
-import type { TriggerOptionsInput } from "../domain/trigger-options.js";
-import type { RunDetail } from "../store/store.js";
+import { delayViolation, parseReschedule } from "../../domain/delay.js";
+import { rejectIfAny, runNotDelayed } from "../../domain/error.js";
+import type { TriggerOptionsInput } from "../../domain/trigger-options.js";
+import type { RunDetail } from "../../store/store.js";
+import type { EngineDeps } from "../engine.js";
+import { announce } from "../moved.js";
 import { changeRun } from "./change.js";
-import type { EngineDeps } from "./engine.js";
-import { announce } from "./moved.js";
 import { retrieveRun } from "./retrieve.js";
 
 export function createReschedule(deps: EngineDeps) {

@@ -1,7 +1,7 @@
 /** Reading runs: one with all it has (RUN-10), and pages of states (RUN-17…20). */
-import { appError, runNotFound } from "../domain/error.js";
-import type { RunDetail, RunPage } from "../store/store.js";
-import type { EngineDeps, ListRunsParams } from "./engine.js";
+import { appError, runNotFound } from "../../domain/error.js";
+import type { RunDetail, RunPage } from "../../store/store.js";
+import type { EngineDeps, ListRunsParams } from "../engine.js";
 
 /** @throws AppError RUN_NOT_FOUND */
 export async function retrieveRun(

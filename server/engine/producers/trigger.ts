@@ -3,19 +3,19 @@
  * before anything is written; the store then decides in one atomic step per item between an own earlier request, the holder of the key,
  * a full queue and a new run.
  */
-import { type AppError, appError, isAppError, rejectIfAny, runNotFound } from "../domain/error.js";
-import { keyRecordHash } from "../domain/idempotency.js";
-import { derivedId, newId } from "../domain/ids.js";
-import { payloadViolations } from "../domain/payload.js";
-import { queueNameForTask } from "../domain/queue.js";
-import { newRun, type RunKey, type RunState } from "../domain/run.js";
-import { similarTaskIds, type TaskRecord } from "../domain/task.js";
-import { type CheckedOptions, checkTriggerOptions } from "../domain/trigger-options.js";
-import { parseTtl, resolveTtl } from "../domain/ttl.js";
-import type { InsertRun, InsertRunResult } from "../store/store.js";
-import type { EngineDeps, TriggerItem, TriggerOutcome } from "./engine.js";
+import { type AppError, appError, isAppError, rejectIfAny, runNotFound } from "../../domain/error.js";
+import { keyRecordHash } from "../../domain/idempotency.js";
+import { derivedId, newId } from "../../domain/ids.js";
+import { payloadViolations } from "../../domain/payload.js";
+import { queueNameForTask } from "../../domain/queue.js";
+import { newRun, type RunKey, type RunState } from "../../domain/run.js";
+import { similarTaskIds, type TaskRecord } from "../../domain/task.js";
+import { type CheckedOptions, checkTriggerOptions } from "../../domain/trigger-options.js";
+import { parseTtl, resolveTtl } from "../../domain/ttl.js";
+import type { InsertRun, InsertRunResult } from "../../store/store.js";
+import type { EngineDeps, TriggerItem, TriggerOutcome } from "../engine.js";
+import type { TaskRegistry } from "../task-registry.js";
 import { requestMark } from "./request.js";
-import type { TaskRegistry } from "./task-registry.js";
 
 /** TriggerTask and TriggerTasks share their memory of requests (design 6). */
 const FAMILY = "trigger";

@@ -6,19 +6,19 @@
  * worker holds, from the record: go on, retry here, cancel, lost. Runs of the session that the worker does not list were never received
  * (released) or are gone (lost) (design 8).
  */
-import { appError, staleLease } from "../domain/error.js";
-import { resolveRetryPolicy } from "../domain/retry.js";
-import type { RunState } from "../domain/run.js";
-import type { RunChange } from "../domain/run-change.js";
-import type { Signal } from "../signals/signals.js";
-import type { ClaimableTask, ClaimedRun } from "../store/store.js";
+import { appError, staleLease } from "../../domain/error.js";
+import { resolveRetryPolicy } from "../../domain/retry.js";
+import type { RunState } from "../../domain/run.js";
+import type { RunChange } from "../../domain/run-change.js";
+import type { Signal } from "../../signals/signals.js";
+import type { ClaimableTask, ClaimedRun } from "../../store/store.js";
+import { loseRuns, loseSession } from "../duties/lose.js";
+import { releaseRuns } from "../duties/release.js";
+import type { EngineDeps, HeldLease, Instruction, OpenedSession, OpenSession, SessionSink } from "../engine.js";
+import type { TaskRegistry } from "../task-registry.js";
 import type { Claimer, Dispatcher } from "./claim.js";
-import type { EngineDeps, HeldLease, Instruction, OpenedSession, OpenSession, SessionSink } from "./engine.js";
 import { instructionFor } from "./instruction.js";
-import { loseRuns, loseSession } from "./lose.js";
-import { releaseRuns } from "./release.js";
 import { applyReports } from "./report.js";
-import type { TaskRegistry } from "./task-registry.js";
 
 export interface Sessions {
   open(params: OpenSession, sink: SessionSink): Promise<OpenedSession>;
@@ -169,10 +169,10 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
     const listed = new Map(held.map((item) => [item.lease.runId, item]));
     await giveBackUnlisted(params, listed);
     const nowMs = clock.nowMs();
-    const changes = held.map(({ lease, isInterrupted }): RunChange => {
+    const changes = held.map(({ lease, isInterrupted, codeEnded }): RunChange => {
       const base = { environment, sessionId, runId: lease.runId, fence: lease.fence, nowMs };
       if (!isInterrupted) return { ...base, event: "confirm" };
-      return { ...base, event: "interrupt", codeEnded: false, interruptionsMax: limits.interruptionsMax };
+      return { ...base, event: "interrupt", codeEnded, interruptionsMax: limits.interruptionsMax };
     });
     const results = changes.length === 0 ? [] : await store.changeRuns(changes);
     return Promise.all(
