@@ -18,7 +18,7 @@ export const BANS: readonly Ban[] = [
     allowedAt: [...CLOCKS, "clients/cli/", "clients/typescript/examples/", "test/"],
   },
   {
-    what: /\b(?:setTimeout|setInterval|setImmediate)\b/,
+    what: /(?:(?<!\.)|globalThis\.)\b(?:setTimeout|setInterval|setImmediate)\b|\bfrom "node:timers/,
     instead: "take the timer from the clock port",
     allowedAt: [...CLOCKS, "clients/cli/", "clients/typescript/examples/", "test/"],
   },

@@ -170,9 +170,12 @@ function isNamed(specifier: string, name: string): boolean {
   return name.endsWith("*") ? specifier.startsWith(name.slice(0, -1)) : specifier === name;
 }
 
-/** Groups of files that import each other in a circle, types included, each in path order. */
+/**
+ * Groups of files that import each other in a circle when they are loaded, each in path order. Types may: they are gone by then, and a part
+ * may know the type of the whole that it is handed.
+ */
 export function importCycles(sources: readonly SourceFile[]): readonly (readonly string[])[] {
-  const edges = new Map(sources.map(({ path, imports }) => [path, imports.flatMap(({ target }) => target ?? [])]));
+  const edges = new Map(sources.map(({ path, imports }) => [path, loaded(imports)]));
   const reach = new Map([...edges.keys()].map((path) => [path, reachable(edges, path)]));
   const cycles = new Map<string, readonly string[]>();
   for (const [path, seen] of reach) {
@@ -181,6 +184,10 @@ export function importCycles(sources: readonly SourceFile[]): readonly (readonly
     cycles.set(circle.join(" "), circle);
   }
   return [...cycles.values()];
+}
+
+function loaded(imports: readonly Import[]): readonly string[] {
+  return imports.flatMap(({ target, isTypeOnly }) => (target === undefined || isTypeOnly ? [] : [target]));
 }
 
 function reachable(edges: ReadonlyMap<string, readonly string[]>, start: string): ReadonlySet<string> {

@@ -92,6 +92,8 @@ function blankTexts(text: string): string {
     // What a template computes is code.
     if (token.startsWith("`"))
       return token.replace(/\$\{[^}]*\}|[^\n]/g, (part) => (part.startsWith("${") ? part : " "));
+    // The names of modules are code too.
+    if (/^"node:[\w/]+"$/.test(token)) return token;
     return `"${blank(token.slice(1, -1))}"`;
   });
 }
