@@ -5,6 +5,7 @@
  */
 import type { Failure } from "./failure.js";
 import type { RetryPolicy } from "./retry.js";
+import type { AttemptSummary, RunState } from "./run.js";
 
 interface Change<Event extends string> {
   readonly event: Event;
@@ -147,3 +148,30 @@ export type RunChange =
   | Expire
   | AddTags
   | Settle;
+
+// ── what comes of it ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** What becomes of the slot that the run held; `linger`: code may still run, so it is kept for a while (QUE-4). */
+export type SlotEffect = "keep" | "free" | "linger";
+
+export interface Applied {
+  readonly next: RunState;
+  readonly slot: SlotEffect;
+  /** Ended by this change; appended to the run's summaries. */
+  readonly attempt?: AttemptSummary;
+  readonly output?: Uint8Array;
+  readonly failure?: Failure;
+}
+
+/**
+ * Why a change does not apply. `stale`: old fence or other session. `repeat`: this very report was applied before.
+ * `illegal`: not in the table for the present place. `notYet`: the guard's time has not come. `overLimit`: it would exceed a limit.
+ * `unchanged`: nothing to do, which is no failure.
+ */
+export type Refusal = "stale" | "repeat" | "illegal" | "notYet" | "overLimit" | "unchanged";
+
+export type ApplyResult = Applied | { readonly refused: Refusal };
+
+export function isRefused(result: ApplyResult): result is { readonly refused: Refusal } {
+  return "refused" in result;
+}

@@ -30,7 +30,7 @@ export function similarTaskIds(taskId: string, known: readonly string[], max: nu
 }
 
 /** Levenshtein distance over UTF-16 units, by one row; cut to 64 units, enough to tell a typo. */
-function editDistance(left: string, right: string): number {
+export function editDistance(left: string, right: string): number {
   const a = left.slice(0, 64);
   const b = right.slice(0, 64);
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);

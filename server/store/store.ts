@@ -13,8 +13,7 @@
  */
 import type { Failure } from "../domain/failure.js";
 import type { AttemptSummary, RunState } from "../domain/run.js";
-import type { Refusal } from "../domain/run-apply.js";
-import type { RunChange } from "../domain/run-change.js";
+import type { Refusal, RunChange } from "../domain/run-change.js";
 import type { RunPlace } from "../domain/run-machine.js";
 import type { RunStatus } from "../domain/run-status.js";
 import type { SessionRecord } from "../domain/session.js";

@@ -1,5 +1,5 @@
 import test from "ava";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { engineFailure } from "../../server/domain/failure.js";
 import { defaultRetryPolicy } from "../../server/domain/retry.js";
 import {
@@ -10,8 +10,9 @@ import {
   purgeAtMs,
   type RunState,
 } from "../../server/domain/run.js";
-import { type Applied, applyChange, isRefused } from "../../server/domain/run-apply.js";
+import { applyChange } from "../../server/domain/run-apply.js";
 import type { RunChange } from "../../server/domain/run-change.js";
+import { type Applied, isRefused } from "../../server/domain/run-change.js";
 import { isLegal, placeOf, RUN_EVENTS, RUN_MACHINE, type RunPlace } from "../../server/domain/run-machine.js";
 import { isFinal } from "../../server/domain/run-status.js";
 
