@@ -62,7 +62,12 @@ export const ROOMS: readonly Room[] = [
     types: ["server/domain/"],
     packages: ["pino"],
   },
-  { name: "config", at: ["server/config.ts"], imports: ["server/domain/"], packages: ["node:*", "zod"] },
+  {
+    name: "config",
+    at: ["server/config.ts"],
+    imports: ["server/domain/", "server/auth/secret-keys.ts"],
+    packages: ["node:*", "zod"],
+  },
   {
     name: "app",
     at: ["server/app.ts", "server/main.ts"],

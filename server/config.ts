@@ -1,0 +1,290 @@
+/**
+ * Settings: one schema, and the only reader of the environment. Every mistake is reported at once, with the name, what was expected and what
+ * was got; secrets are never repeated. `docs/operating/configuration.md` lists the same settings, and a test holds the two together.
+ */
+import { resolve } from "node:path";
+import * as z from "zod";
+import { keyEnvironment } from "./auth/secret-keys.js";
+import { formatSeconds, parseDuration } from "./domain/duration.js";
+import { shown } from "./domain/error.js";
+import { defaultLimits, type Limits } from "./domain/limits.js";
+import { editDistance } from "./domain/task.js";
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface ListenAddress {
+  readonly host: string;
+  /** 0: any free port. */
+  readonly port: number;
+}
+
+export interface Config {
+  readonly listen: ListenAddress;
+  /** Absolute path. */
+  readonly storeDirectory: string;
+  /** Empty: the first start makes one (AUT-9). */
+  readonly secretKeys: readonly string[];
+  /** Paths of PEM files; undefined: clear text. */
+  readonly tls: { readonly certPath: string; readonly keyPath: string } | undefined;
+  readonly logLevel: LogLevel;
+  /** Health and reflection answer without a key. */
+  readonly isDiscoveryOpen: boolean;
+  readonly limits: Limits;
+  /** Names that begin like settings and are none, with the setting that was probably meant. For a warning: a mistake it may not be. */
+  readonly unknown: readonly { readonly name: string; readonly meant: string }[];
+}
+
+/** The process's settings are wrong; the message lists every mistake, one a line. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly mistakes: readonly string[];
+
+  constructor(mistakes: readonly string[]) {
+    super(mistakes.join("\n"));
+    this.mistakes = mistakes;
+  }
+}
+
+interface Kind<T> {
+  /** What is expected, as a mistake says it. */
+  readonly expected: string;
+  /** The value, or undefined where the text is none. */
+  parse(text: string): T | undefined;
+  /** A mistake does not repeat the text, nor is it printed. */
+  readonly isSecret?: boolean;
+  /** Says more than "got …" about a wrong text. */
+  readonly complain?: (text: string) => string | undefined;
+}
+
+function setting<T>(kind: Kind<T>): z.ZodType<T | undefined, string | undefined> {
+  const parsed = z.string().transform((text, context) => {
+    const value = kind.parse(text);
+    if (value !== undefined) return value;
+    const got = kind.isSecret === true ? "something else" : `"${shown(text)}"`;
+    const message = kind.complain?.(text) ?? `expected ${kind.expected}, got ${got}`;
+    context.issues.push({ code: "custom", message, input: undefined });
+    return z.NEVER;
+  });
+  return parsed.optional();
+}
+
+const address: Kind<ListenAddress> = {
+  expected: "host:port such as 127.0.0.1:7470 or [::1]:7470",
+  parse(text) {
+    const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s/]+)):(\d{1,5})$/.exec(text);
+    const host = match?.[1] ?? match?.[2];
+    const port = Number(match?.[3]);
+    return host === undefined || port > 65_535 ? undefined : { host, port };
+  },
+};
+
+const storeAddress: Kind<string> = {
+  expected: "a directory such as ./.hairtrigger",
+  parse: (text) => (/^[a-z][a-z0-9+]*:\/\//i.test(text) ? undefined : text),
+  complain: (text) =>
+    /^mongodb(?:\+srv)?:/i.test(text)
+      ? "MongoDB is not in this version: expected a directory such as ./.hairtrigger"
+      : undefined,
+  // A URL of a database holds a password.
+  isSecret: true,
+};
+
+const KEY_LIST = "secret keys tr_<environment>_<at least 16 letters and digits>, separated by commas";
+
+const keyList: Kind<readonly string[]> = {
+  expected: KEY_LIST,
+  parse(text) {
+    const keys = splitKeys(text);
+    return keys.every((key) => keyEnvironment(key) !== undefined) ? keys : undefined;
+  },
+  complain(text) {
+    const keys = splitKeys(text);
+    const wrong = keys.findIndex((key) => keyEnvironment(key) === undefined);
+    return `expected ${KEY_LIST}, got ${keys[wrong]?.length ?? 0} other characters as key ${wrong + 1} of ${keys.length}`;
+  },
+  isSecret: true,
+};
+
+function splitKeys(text: string): readonly string[] {
+  return text.split(",").map((key) => key.trim());
+}
+
+const path: Kind<string> = { expected: "the path of a file", parse: (text) => text };
+
+const logLevel: Kind<LogLevel> = {
+  expected: `one of ${LOG_LEVELS.join(", ")}`,
+  parse: (text) => LOG_LEVELS.find((level) => level === text),
+};
+
+const yesNo: Kind<boolean> = {
+  expected: "true or false",
+  parse: (text) => (text === "true" ? true : text === "false" ? false : undefined),
+};
+
+/** A whole number, both ends inclusive. */
+function count(min: number, max: number): Kind<number> {
+  return {
+    expected: `a whole number from ${min} to ${max}`,
+    parse(text) {
+      const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+      return value >= min && value <= max ? value : undefined;
+    },
+  };
+}
+
+/** A duration of section 7 of the behaviour, in milliseconds; both ends inclusive. */
+function duration(minMs: number, maxMs: number): Kind<number> {
+  const range = `${formatSeconds(minMs / 1_000)} to ${formatSeconds(maxMs / 1_000)}`;
+  return {
+    expected: `a duration such as 30s or 1h30m, from ${range}`,
+    parse(text) {
+      const ms = parseDuration(text, maxMs);
+      return ms !== undefined && ms >= minMs ? ms : undefined;
+    },
+  };
+}
+
+const KIB = 1_024;
+const MIB = 1_024 * KIB;
+const SECOND_MS = 1_000;
+const HOUR_MS = 3_600 * SECOND_MS;
+const DAY_MS = 24 * HOUR_MS;
+const YEAR_MS = 365 * DAY_MS;
+
+/** Beyond it a value stops making sense as one protobuf message or as one row. */
+const BYTES_MAX = 20 * MIB;
+
+/** THE SETTINGS. Unset and empty are the same: the default. */
+const schema = z.object({
+  HAIRTRIGGER_LISTEN: setting(address),
+  HAIRTRIGGER_STORE: setting(storeAddress),
+  HAIRTRIGGER_KEYS: setting(keyList),
+  HAIRTRIGGER_TLS_CERT: setting(path),
+  HAIRTRIGGER_TLS_KEY: setting(path),
+  HAIRTRIGGER_LOG_LEVEL: setting(logLevel),
+  HAIRTRIGGER_OPEN_DISCOVERY: setting(yesNo),
+
+  HAIRTRIGGER_RETENTION: setting(duration(DAY_MS, 100 * YEAR_MS)),
+  HAIRTRIGGER_MAX_QUEUE_SIZE: setting(count(1, 1_000_000_000)),
+  HAIRTRIGGER_MAX_TTL: setting(duration(SECOND_MS, 100 * YEAR_MS)),
+  HAIRTRIGGER_MAX_CONCURRENCY_LIMIT: setting(count(1, 1_000_000)),
+  HAIRTRIGGER_MAX_ATTEMPTS: setting(count(1, 100_000)),
+  HAIRTRIGGER_MAX_PAYLOAD_BYTES: setting(count(1, BYTES_MAX)),
+  HAIRTRIGGER_MAX_METADATA_BYTES: setting(count(2, BYTES_MAX)),
+  HAIRTRIGGER_MAX_TAGS: setting(count(0, 100)),
+  HAIRTRIGGER_IDEMPOTENCY_KEY_TTL: setting(duration(SECOND_MS, 100 * YEAR_MS)),
+
+  HAIRTRIGGER_SESSION_TIMEOUT: setting(duration(3 * SECOND_MS, HOUR_MS)),
+  HAIRTRIGGER_PICK_UP_TIMEOUT: setting(duration(SECOND_MS, HOUR_MS)),
+  HAIRTRIGGER_CANCEL_GRACE: setting(duration(0, HOUR_MS)),
+});
+
+type Settings = z.output<typeof schema>;
+export type SettingName = keyof Settings;
+
+/** Names of all settings, in the order of the page that explains them. */
+export const SETTING_NAMES: readonly SettingName[] = schema.keyof().options;
+
+const DEFAULT_LISTEN: ListenAddress = { host: "127.0.0.1", port: 7_470 };
+const DEFAULT_STORE = "./.hairtrigger";
+
+/** Settings of clients, which a server may share its environment with (CFG-1). */
+const CLIENT_NAMES: readonly string[] = ["HAIRTRIGGER_SECRET_KEY", "HAIRTRIGGER_API_URL"];
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * The settings of this process, frozen.
+ * @param environment default: the process's own.
+ * @param workingDirectory what a relative store is relative to.
+ * @throws ConfigError with every mistake.
+ */
+export function readConfig(environment: Environment = process.env, workingDirectory: string = process.cwd()): Config {
+  const given = Object.fromEntries(SETTING_NAMES.map((name) => [name, environment[name]?.trim() || undefined]));
+  const parsed = schema.safeParse(given);
+  const mistakes = parsed.success
+    ? []
+    : parsed.error.issues.map(({ path: [name], message }) => `${String(name)}: ${message}`);
+  const [cert, key] = [given.HAIRTRIGGER_TLS_CERT, given.HAIRTRIGGER_TLS_KEY];
+  if (cert === undefined && key !== undefined) mistakes.push(missing("HAIRTRIGGER_TLS_CERT", "HAIRTRIGGER_TLS_KEY"));
+  if (cert !== undefined && key === undefined) mistakes.push(missing("HAIRTRIGGER_TLS_KEY", "HAIRTRIGGER_TLS_CERT"));
+  if (!parsed.success || mistakes.length > 0) throw new ConfigError(mistakes);
+
+  const { data } = parsed;
+  return Object.freeze({
+    listen: data.HAIRTRIGGER_LISTEN ?? DEFAULT_LISTEN,
+    storeDirectory: resolve(workingDirectory, data.HAIRTRIGGER_STORE ?? DEFAULT_STORE),
+    secretKeys: data.HAIRTRIGGER_KEYS ?? [],
+    tls:
+      cert === undefined || key === undefined
+        ? undefined
+        : { certPath: resolve(workingDirectory, cert), keyPath: resolve(workingDirectory, key) },
+    logLevel: data.HAIRTRIGGER_LOG_LEVEL ?? "info",
+    isDiscoveryOpen: data.HAIRTRIGGER_OPEN_DISCOVERY ?? true,
+    limits: Object.freeze(limitsOf(data)),
+    unknown: unknownNames(environment),
+  });
+}
+
+function missing(name: string, other: string): string {
+  return `${name}: expected the path of a file, since ${other} is set, got nothing`;
+}
+
+/** RUN-6: the times of a session belong together; whoever changes one, changes the others in proportion. */
+function limitsOf(data: Settings): Limits {
+  const sessionMs = data.HAIRTRIGGER_SESSION_TIMEOUT ?? defaultLimits.sessionMs;
+  const inProportion = (ms: number): number => Math.round((ms * sessionMs) / defaultLimits.sessionMs);
+  return {
+    ...defaultLimits,
+    finishedRunsKeptMs: data.HAIRTRIGGER_RETENTION ?? defaultLimits.finishedRunsKeptMs,
+    queueSizeMax: data.HAIRTRIGGER_MAX_QUEUE_SIZE ?? defaultLimits.queueSizeMax,
+    ttlMaxMs: data.HAIRTRIGGER_MAX_TTL ?? defaultLimits.ttlMaxMs,
+    concurrencyLimitMax: data.HAIRTRIGGER_MAX_CONCURRENCY_LIMIT ?? defaultLimits.concurrencyLimitMax,
+    attemptsMax: data.HAIRTRIGGER_MAX_ATTEMPTS ?? defaultLimits.attemptsMax,
+    payloadBytesMax: data.HAIRTRIGGER_MAX_PAYLOAD_BYTES ?? defaultLimits.payloadBytesMax,
+    metadataBytesMax: data.HAIRTRIGGER_MAX_METADATA_BYTES ?? defaultLimits.metadataBytesMax,
+    tagsMax: data.HAIRTRIGGER_MAX_TAGS ?? defaultLimits.tagsMax,
+    idempotencyKeyTtlMs: data.HAIRTRIGGER_IDEMPOTENCY_KEY_TTL ?? defaultLimits.idempotencyKeyTtlMs,
+    sessionMs,
+    heartbeatMs: inProportion(defaultLimits.heartbeatMs),
+    silentMs: inProportion(defaultLimits.silentMs),
+    selfFenceMs: inProportion(defaultLimits.selfFenceMs),
+    pickUpMs: data.HAIRTRIGGER_PICK_UP_TIMEOUT ?? defaultLimits.pickUpMs,
+    cancelGraceMs: data.HAIRTRIGGER_CANCEL_GRACE ?? defaultLimits.cancelGraceMs,
+  };
+}
+
+/** Letters that may be wrong in a name for it to be taken for a setting; Kubernetes gives every service variables of its own. */
+const TYPOS_MAX = 2;
+
+function unknownNames(environment: Environment): Config["unknown"] {
+  const known: readonly string[] = [...SETTING_NAMES, ...CLIENT_NAMES];
+  return Object.keys(environment)
+    .filter((name) => name.startsWith("HAIRTRIGGER_") && !known.includes(name))
+    .flatMap((name) => {
+      const meant = SETTING_NAMES.find((candidate) => editDistance(name, candidate) <= TYPOS_MAX);
+      return meant === undefined ? [] : [{ name, meant }];
+    });
+}
+
+/** The effective settings for a log line: what differs from a bare start, secrets left out. */
+export function describeConfig(config: Config): Readonly<Record<string, unknown>> {
+  const limits = Object.entries(config.limits).filter(
+    ([name, value]) => !Object.is(value, Object.entries(defaultLimits).find(([other]) => other === name)?.[1]),
+  );
+  return {
+    listen: addressText(config.listen),
+    store: config.storeDirectory,
+    keys: config.secretKeys.map((key) => `${key.slice(0, key.lastIndexOf("_"))}_…`),
+    tls: config.tls ?? false,
+    logLevel: config.logLevel,
+    openDiscovery: config.isDiscoveryOpen,
+    limits: Object.fromEntries(limits),
+  };
+}
+
+/** `host:port`, with the brackets of an IPv6 address. */
+export function addressText({ host, port }: ListenAddress): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
