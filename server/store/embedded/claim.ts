@@ -1,0 +1,239 @@
+/**
+ * Claims: the best runs that can start now.
+ *
+ * A claim merges ordered streams: for each task of the session, and for the session itself, the open heads; behind each head that it
+ * takes, the runs of that partition and target. The smallest (order, id) over all streams is the next run, as long as its partition has
+ * room. It reads about as many rows as it gives out: closed heads are not in the index, a backlog is read from its front, and streams
+ * are read in pages that double, so that one deep queue costs a few queries and a thousand partitions cost no more than their heads.
+ *
+ * Selection only reads; then the changes are written, and counters and heads with them. Rejected: claiming run by run with a new search
+ * each (a query per task and run), and one query over all waiting runs (its cost grows with the blocked ones in front).
+ */
+import { applyChange } from "../../domain/run-apply.js";
+import { isRefused } from "../../domain/run-change.js";
+import type { ClaimableTask, ClaimedRun, ClaimRequest } from "../store.js";
+import { writeApplied } from "./change.js";
+import type { Context } from "./context.js";
+import { bytesAt, numberAt, optionalBytesAt, type Row, textAt } from "./database.js";
+import { RUN_COLUMN_COUNT, RUN_COLUMNS, readRun, type StoredRun } from "./run-row.js";
+import { standingSessionRow } from "./sessions.js";
+
+/** First page of a stream; each further one is twice as long. */
+const FIRST_PAGE = 4;
+
+export function claimRuns(context: Context, requests: readonly ClaimRequest[]): readonly (readonly ClaimedRun[])[] {
+  return requests.map((request) => claim(context, request));
+}
+
+function claim(context: Context, request: ClaimRequest): readonly ClaimedRun[] {
+  context.sees(request.nowMs);
+  const env = context.names.findEnvironment(request.environment);
+  const session = env === undefined ? undefined : standingSessionRow(context, env, request.sessionId);
+  if (env === undefined || session === undefined || request.places <= 0) return [];
+  context.flush();
+  const tasks = new Map<number, ClaimableTask>();
+  for (const task of request.tasks) {
+    const id = context.names.findTask(env, task.taskId);
+    if (id !== undefined) tasks.set(id, task);
+  }
+  const rows = select(context, [-session, ...tasks.keys()], request.places);
+  const claimed = rows.map((row) => give(context, request, { row, tasks }));
+  context.flush();
+  return claimed;
+}
+
+// ── selection ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The next entry of a stream: a run, or a head standing for its run and those behind it. */
+interface Candidate {
+  readonly orderMs: number;
+  readonly id: Uint8Array;
+  readonly partition: number;
+  readonly target: number;
+  /** Of a run; undefined for a head. */
+  readonly row: Row | undefined;
+}
+
+interface Stream {
+  readonly read: (after: Candidate | undefined, limit: number) => readonly Candidate[];
+  readonly page: number;
+  readonly entries: readonly Candidate[];
+  readonly index: number;
+}
+
+function select(context: Context, targets: readonly number[], places: number): readonly Row[] {
+  const rooms = new Map<number, number>();
+  const streams: Stream[] = [];
+  const open = (read: Stream["read"]): void => {
+    push(streams, { read, page: FIRST_PAGE, entries: read(undefined, Math.min(FIRST_PAGE, places)), index: 0 });
+  };
+  for (const target of targets) open((after, limit) => readHeads(context, target, after, limit));
+
+  const rows: Row[] = [];
+  while (rows.length < places) {
+    const stream = pop(streams);
+    if (stream === undefined) break;
+    const candidate = stream.entries[stream.index];
+    if (candidate === undefined) continue;
+    const room = rooms.get(candidate.partition) ?? readRoom(context, candidate.partition);
+    rooms.set(candidate.partition, room);
+    if (candidate.row === undefined) {
+      push(streams, advance(stream, places - rows.length));
+      if (room > 0) open((after, limit) => readRuns(context, candidate, after, Math.min(limit, room)));
+    } else if (room > 0) {
+      rows.push(candidate.row);
+      rooms.set(candidate.partition, room - 1);
+      push(streams, advance(stream, places - rows.length));
+    }
+  }
+  return rows;
+}
+
+function advance(stream: Stream, places: number): Stream {
+  const index = stream.index + 1;
+  if (index < stream.entries.length) return { ...stream, index };
+  const last = stream.entries[stream.entries.length - 1];
+  const page = stream.page * 2;
+  const isDone = last === undefined || places <= 0;
+  return { ...stream, page, index: 0, entries: isDone ? [] : stream.read(last, Math.min(page, places)) };
+}
+
+const FROM_START = { orderMs: Number.MIN_SAFE_INTEGER, id: new Uint8Array(0) } as const;
+
+function readHeads(
+  context: Context,
+  target: number,
+  after: Candidate | undefined,
+  limit: number,
+): readonly Candidate[] {
+  const { orderMs, id } = after ?? FROM_START;
+  const rows = context.db.all(
+    `SELECT partition, order_ms, run FROM heads WHERE open = 1 AND target = ? AND (order_ms, run) > (?, ?)
+     ORDER BY order_ms, run LIMIT ?`,
+    target,
+    orderMs,
+    id,
+    limit,
+  );
+  return rows.map((row) => ({
+    partition: numberAt(row, 0),
+    target,
+    orderMs: numberAt(row, 1),
+    id: bytesAt(row, 2),
+    row: undefined,
+  }));
+}
+
+/** The runs behind a head, itself first. */
+function readRuns(
+  context: Context,
+  { partition, target }: Candidate,
+  after: Candidate | undefined,
+  limit: number,
+): readonly Candidate[] {
+  const { orderMs, id } = after ?? FROM_START;
+  const rows = context.db.all(
+    `SELECT ${RUN_COLUMNS}, spec, has_metadata FROM runs
+     WHERE partition = ? AND target = ? AND (order_ms, id) > (?, ?) ORDER BY order_ms, id LIMIT ?`,
+    partition,
+    target,
+    orderMs,
+    id,
+    limit,
+  );
+  return rows.map((row) => ({ partition, target, orderMs: numberAt(row, 9), id: bytesAt(row, 1), row }));
+}
+
+/** How many runs may start in a partition now. Its counters have been flushed. */
+function readRoom(context: Context, partition: number): number {
+  const row = context.db.get("SELECT queue, holders FROM partitions WHERE id = ?", partition);
+  return row === undefined ? 0 : context.queues.room(numberAt(row, 0), numberAt(row, 1));
+}
+
+// A heap of streams by their next entry. Ended streams are not in it.
+
+function push(heap: Stream[], stream: Stream): void {
+  if (stream.entries[stream.index] === undefined) return;
+  let at = heap.push(stream) - 1;
+  while (at > 0) {
+    const parent = (at - 1) >> 1;
+    if (!isBefore(heap[at], heap[parent])) return;
+    swap(heap, at, parent);
+    at = parent;
+  }
+}
+
+function pop(heap: Stream[]): Stream | undefined {
+  const first = heap[0];
+  const last = heap.pop();
+  if (first === undefined || last === undefined || heap.length === 0) return first;
+  heap[0] = last;
+  for (let at = 0; ; ) {
+    const left = 2 * at + 1;
+    const smaller = isBefore(heap[left + 1], heap[left]) ? left + 1 : left;
+    if (!isBefore(heap[smaller], heap[at])) return first;
+    swap(heap, at, smaller);
+    at = smaller;
+  }
+}
+
+function swap(heap: Stream[], a: number, b: number): void {
+  const [left, right] = [heap[a], heap[b]];
+  if (left === undefined || right === undefined) return;
+  heap[a] = right;
+  heap[b] = left;
+}
+
+function isBefore(a: Stream | undefined, b: Stream | undefined): boolean {
+  const left = a?.entries[a.index];
+  const right = b?.entries[b.index];
+  if (left === undefined || right === undefined) return left !== undefined;
+  if (left.orderMs !== right.orderMs) return left.orderMs < right.orderMs;
+  return Buffer.compare(left.id, right.id) < 0;
+}
+
+// ── giving ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+interface Selected {
+  readonly row: Row;
+  readonly tasks: ReadonlyMap<number, ClaimableTask>;
+}
+
+function give(context: Context, request: ClaimRequest, { row, tasks }: Selected): ClaimedRun {
+  const stored = readRun(row, context.names);
+  const { state } = stored;
+  const task = tasks.get(stored.task);
+  const isResume = state.readiness === "bound";
+  const applied = applyChange(state, {
+    event: "claim",
+    environment: request.environment,
+    runId: state.id,
+    nowMs: request.nowMs,
+    sessionId: request.sessionId,
+    pickUpDeadlineMs: request.pickUpDeadlineMs,
+    // A resumed run may be of a task that the session does not list any more; it goes on as it began.
+    maxDurationSeconds: task === undefined ? state.attemptMaxDurationSeconds : task.maxDurationSeconds,
+    policyMaxAttempts: task?.maxAttempts ?? state.policyMaxAttempts ?? 1,
+  });
+  if (isRefused(applied)) throw new Error(`run ${state.id} stands in the claim index and is ${applied.refused}`);
+  context.sees(applied.next.updatedAtMs);
+  writeApplied(context, stored, applied, request.nowMs);
+  return {
+    run: applied.next,
+    spec: specOf(context, stored, row),
+    metadataJson: row[RUN_COLUMN_COUNT + 1] === 1 ? readMetadata(context, stored.row) : undefined,
+    isLimited: context.queues.byId(stored.queue).limit !== undefined,
+    isResume,
+  };
+}
+
+/** The spec of a run read with `spec` behind {@link RUN_COLUMNS}. */
+export function specOf(context: Context, stored: StoredRun, row: Row): Uint8Array {
+  const spec = optionalBytesAt(row, RUN_COLUMN_COUNT);
+  if (spec !== undefined) return spec;
+  return bytesAt(context.db.get("SELECT spec FROM specs WHERE run = ?", stored.row) ?? [], 0);
+}
+
+export function readMetadata(context: Context, row: number): string {
+  return textAt(context.db.get("SELECT json FROM metadata WHERE run = ?", row) ?? [], 0);
+}

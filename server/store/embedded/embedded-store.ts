@@ -1,0 +1,192 @@
+/**
+ * The embedded store: one SQLite file, written by one thread of one process (design 11); or, for tests and simulation, a database in
+ * memory, used in the caller's thread, where everything happens in a determined order.
+ *
+ * Calls made in one turn of the event loop, and all that are made while a transaction is under way, are carried out as one transaction.
+ */
+import { storeUnavailable } from "../../domain/error.js";
+import type { RunChange } from "../../domain/run-change.js";
+import type { SessionRecord } from "../../domain/session.js";
+import type * as port from "../store.js";
+import type { Outcome } from "./group.js";
+import { Lane } from "./lane.js";
+import { MemoryBackend } from "./memory-backend.js";
+import { type ArgumentOf, type Call, isReadVerb, type ResultOf, type VerbName } from "./verbs.js";
+import type { Opened } from "./writer.js";
+
+export interface EmbeddedStoreOptions {
+  /** A directory, made where it is missing; or `:memory:`. */
+  readonly directory: string;
+}
+
+/** Where groups of calls are carried out. */
+export interface Backend {
+  start(): Promise<Opened>;
+  stop(): Promise<void>;
+  /** One outcome per call, in order; never rejects. */
+  write(calls: readonly Call[]): Promise<readonly Outcome[]>;
+  read(calls: readonly Call[]): Promise<readonly Outcome[]>;
+  /** Rows of the writing connection, as arrays. */
+  query(sql: string): Promise<readonly unknown[]>;
+}
+
+export interface EmbeddedStore extends port.Store {
+  /** Introspection for tests and operators: what a query gives on the live writing connection. Rows are arrays. */
+  query(sql: string): Promise<readonly unknown[]>;
+}
+
+export function createEmbeddedStore(options: EmbeddedStoreOptions): EmbeddedStore {
+  if (options.directory !== ":memory:") throw new TypeError("the file store is not there yet");
+  const backend = new MemoryBackend();
+  return new LiveStore(backend);
+}
+
+class LiveStore implements EmbeddedStore {
+  readonly #backend: Backend;
+  readonly #writes: Lane;
+  readonly #reads: Lane;
+  #opened: Opened | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(backend: Backend) {
+    this.#backend = backend;
+    this.#writes = new Lane((calls) => backend.write(calls));
+    this.#reads = new Lane((calls) => backend.read(calls));
+  }
+
+  async start(): Promise<{ readonly lastTimeMs: number }> {
+    this.#opened = await this.#backend.start();
+    return { lastTimeMs: this.#opened.lastTimeMs };
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    await Promise.all([this.#writes.drained(), this.#reads.drained()]);
+    this.#opened = undefined;
+    await this.#backend.stop();
+  }
+
+  async checkWritable(): Promise<{ readonly ok: boolean; readonly error?: string }> {
+    try {
+      await this.#call("probe", undefined);
+      return { ok: true };
+    } catch (error) {
+      const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+      return { ok: false, error: cause instanceof Error ? cause.message : String(cause) };
+    }
+  }
+
+  async readSecret(): Promise<Uint8Array> {
+    if (this.#opened === undefined) throw storeUnavailable();
+    return this.#opened.secret;
+  }
+
+  insertRuns(items: readonly port.InsertRun[]): Promise<readonly port.InsertRunResult[]> {
+    return this.#call("insertRuns", items);
+  }
+
+  readRuns(ids: readonly port.RunRef[]): ReturnType<port.Store["readRuns"]> {
+    return this.#call("readRuns", ids);
+  }
+
+  readRunDetails(ids: readonly port.RunRef[]): Promise<readonly (port.RunDetail | undefined)[]> {
+    return this.#call("readRunDetails", ids);
+  }
+
+  listRuns(query: port.RunQuery): Promise<port.RunPage> {
+    return this.#call("listRuns", query);
+  }
+
+  resetKey(params: port.ResetKey): Promise<{ readonly runId: string } | undefined> {
+    return this.#call("resetKey", params);
+  }
+
+  claimRuns(requests: readonly port.ClaimRequest[]): Promise<readonly (readonly port.ClaimedRun[])[]> {
+    return this.#call("claimRuns", requests);
+  }
+
+  changeRuns(changes: readonly RunChange[]): Promise<readonly port.ChangeResult[]> {
+    return this.#call("changeRuns", changes);
+  }
+
+  findRuns(query: port.FindRuns): ReturnType<port.Store["findRuns"]> {
+    return this.#call("findRuns", query);
+  }
+
+  endLingering(which: port.EndLingering): Promise<number> {
+    return this.#call("endLingering", which);
+  }
+
+  appendLogs(entries: readonly port.AppendLogs[]): Promise<void> {
+    return this.#call("appendLogs", entries);
+  }
+
+  openSession(session: SessionRecord): Promise<"opened" | "lapsed" | "superseded"> {
+    return this.#call("openSession", session);
+  }
+
+  keepSessions(items: readonly port.KeepSession[]): Promise<readonly boolean[]> {
+    return this.#call("keepSessions", items);
+  }
+
+  lapseSessions(params: { readonly nowMs: number; readonly limit: number }): Promise<readonly SessionRecord[]> {
+    return this.#call("lapseSessions", params);
+  }
+
+  closeSession(params: { readonly environment: string; readonly sessionId: string }): Promise<boolean> {
+    return this.#call("closeSession", params);
+  }
+
+  listSessions(params: { readonly environment: string }): Promise<readonly SessionRecord[]> {
+    return this.#call("listSessions", params);
+  }
+
+  registerTasks(params: port.RegisterTasks): Promise<void> {
+    return this.#call("registerTasks", params);
+  }
+
+  listTasks(params: { readonly environment: string }): ReturnType<port.Store["listTasks"]> {
+    return this.#call("listTasks", params);
+  }
+
+  listQueues(params: port.ListQueues): ReturnType<port.Store["listQueues"]> {
+    return this.#call("listQueues", params);
+  }
+
+  readQueue(ref: port.QueueRef): Promise<port.QueueView | undefined> {
+    return this.#call("readQueue", ref);
+  }
+
+  changeQueue(change: port.QueueChange): Promise<port.QueueChangeResult> {
+    return this.#call("changeQueue", change);
+  }
+
+  purge(params: Parameters<port.Store["purge"]>[0]): Promise<number> {
+    return this.#call("purge", params);
+  }
+
+  query(sql: string): Promise<readonly unknown[]> {
+    return this.#backend.query(sql);
+  }
+
+  /** @throws AppError STORE_UNAVAILABLE, also before start and after stop; or what the verb threw, which is a mistake of ours. */
+  async #call<V extends VerbName>(verb: V, argument: ArgumentOf<V>): Promise<ResultOf<V>> {
+    if (this.#opened === undefined || this.#stopping !== undefined)
+      throw storeUnavailable(new Error("the store is not running"));
+    const lane = isReadVerb(verb) ? this.#reads : this.#writes;
+    const outcome = await lane.call({ verb, argument });
+    switch (outcome.kind) {
+      case "done":
+        // What a verb of this name returns; the pair is lost in the message.
+        return outcome.value as ResultOf<V>;
+      case "failed":
+        throw outcome.error;
+      case "unavailable":
+        throw storeUnavailable(outcome.error);
+    }
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * Keys. The run that has the key columns is the holder, and the unique index over them is the record: a record without a run, or of
+ * another run, cannot exist. The window stored on the run decides; a holder that loses its key loses the columns.
+ */
+import { isWindowOpen, keepsKey } from "../../domain/idempotency.js";
+import { encodeId } from "../../domain/ids.js";
+import { statusOfPlace } from "../../domain/run-machine.js";
+import type { ResetKey } from "../store.js";
+import { answeredBefore, rememberAnswer } from "./answers.js";
+import type { Context } from "./context.js";
+import { bytesAt, hexToBytes, numberAt } from "./database.js";
+import { placeOfNumber } from "./run-row.js";
+
+/**
+ * The id of the run that a trigger with this key gets; undefined: none, and the key is free. A holder whose window is closed, or whose
+ * status does not keep the key (section 8.5), loses it here.
+ */
+export function holderOfKey(context: Context, recordHash: string, nowMs: number): Uint8Array | undefined {
+  const row = context.db.get(
+    "SELECT row, id, place, key_expires_ms FROM runs WHERE key_hash = ?",
+    hexToBytes(recordHash),
+  );
+  if (row === undefined) return undefined;
+  const { status } = statusOfPlace(placeOfNumber(numberAt(row, 2)));
+  if (isWindowOpen(numberAt(row, 3), nowMs) && keepsKey(status)) return bytesAt(row, 1);
+  clearKey(context, numberAt(row, 0));
+  return undefined;
+}
+
+/** IDM-28. A run outside its window holds no key any more; a failed one does until the next trigger. */
+export function resetKey(context: Context, params: ResetKey): { readonly runId: string } | undefined {
+  context.sees(params.nowMs);
+  const { request } = params;
+  if (request !== undefined) {
+    const before = answeredBefore(context, request.hash, params.nowMs);
+    if (before !== undefined) return { runId: encodeId("run", before) };
+  }
+  const env = context.names.findEnvironment(params.environment);
+  const row = context.db.get(
+    "SELECT row, id, key_expires_ms, env FROM runs WHERE key_hash = ?",
+    hexToBytes(params.recordHash),
+  );
+  if (row === undefined || numberAt(row, 3) !== env || !isWindowOpen(numberAt(row, 2), params.nowMs)) return undefined;
+  clearKey(context, numberAt(row, 0));
+  if (request !== undefined) rememberAnswer(context, request, bytesAt(row, 1));
+  return { runId: encodeId("run", bytesAt(row, 1)) };
+}
+
+function clearKey(context: Context, row: number): void {
+  context.db.run(
+    "UPDATE runs SET key_hash = NULL, key_text = NULL, key_scope = NULL, key_expires_ms = NULL WHERE row = ?",
+    row,
+  );
+}

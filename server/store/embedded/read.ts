@@ -1,0 +1,91 @@
+/** Runs as readers see them. */
+import type { Failure } from "../../domain/failure.js";
+import { encodeId } from "../../domain/ids.js";
+import type { AttemptSummary, RunState } from "../../domain/run.js";
+import { statusOfPlace } from "../../domain/run-machine.js";
+import type { LogLine, RelatedRun, RunDetail, RunRef } from "../store.js";
+import { findRun } from "./change.js";
+import { readMetadata, specOf } from "./claim.js";
+import type { Context } from "./context.js";
+import { bytesAt, numberAt, optionalBytesAt, optionalTextAt, type Row, textAt } from "./database.js";
+import { placeOfNumber, RUN_COLUMN_COUNT, RUN_COLUMNS, readRun, runIdBytes, triggerFunctionOf } from "./run-row.js";
+
+/** RUN-10: related runs that are shown. */
+const CHILDREN_MAX = 100;
+
+export function readRuns(context: Context, refs: readonly RunRef[]): readonly (RunState | undefined)[] {
+  return refs.map(({ environment, runId }) => findRun(context, environment, runId)?.state);
+}
+
+export function readRunDetails(context: Context, refs: readonly RunRef[]): readonly (RunDetail | undefined)[] {
+  return refs.map((ref) => readDetail(context, ref));
+}
+
+function readDetail(context: Context, { environment, runId }: RunRef): RunDetail | undefined {
+  const id = runIdBytes(runId);
+  const env = context.names.findEnvironment(environment);
+  if (id === undefined || env === undefined) return undefined;
+  const row = context.db.get(`SELECT ${RUN_COLUMNS}, spec, has_metadata FROM runs WHERE id = ? AND env = ?`, id, env);
+  if (row === undefined) return undefined;
+  const stored = readRun(row, context.names);
+  const { state } = stored;
+  const results = context.db.get("SELECT attempts, failure, output FROM results WHERE run = ?", stored.row);
+  const logs = context.db.get("SELECT lines FROM logs WHERE run = ?", stored.row);
+  return {
+    run: state,
+    spec: specOf(context, stored, row),
+    metadataJson: row[RUN_COLUMN_COUNT + 1] === 1 ? readMetadata(context, stored.row) : undefined,
+    output: results === undefined ? undefined : optionalBytesAt(results, 2),
+    failure: failureOf(results),
+    attempts: attemptsOf(results),
+    logs: logs === undefined ? [] : linesOf(textAt(logs, 0)),
+    root: relatedRun(context, env, state.rootRunId),
+    parent: relatedRun(context, env, state.parentRunId),
+    children: childrenOf(context, env, runId),
+  };
+}
+
+// What follows was written by this store from the same interfaces, so it is not checked member by member.
+
+function failureOf(results: Row | undefined): Failure | undefined {
+  const json = results === undefined ? undefined : optionalTextAt(results, 1);
+  return json === undefined ? undefined : JSON.parse(json);
+}
+
+function attemptsOf(results: Row | undefined): readonly AttemptSummary[] {
+  const json = results === undefined ? undefined : optionalTextAt(results, 0);
+  return json === undefined ? [] : JSON.parse(json);
+}
+
+export function linesOf(json: string): readonly LogLine[] {
+  return JSON.parse(json);
+}
+
+const RELATED_COLUMNS = "id, task, place, depth, trigger_function, batch";
+
+function relatedRun(context: Context, env: number, runId: string | undefined): RelatedRun | undefined {
+  const id = runId === undefined ? undefined : runIdBytes(runId);
+  if (id === undefined) return undefined;
+  const row = context.db.get(`SELECT ${RELATED_COLUMNS} FROM runs WHERE id = ? AND env = ?`, id, env);
+  return row === undefined ? undefined : readRelated(context, row);
+}
+
+function childrenOf(context: Context, env: number, runId: string): readonly RelatedRun[] {
+  const rows = context.db.all(
+    `SELECT ${RELATED_COLUMNS} FROM runs WHERE parent = ? AND env = ? ORDER BY created_ms, row LIMIT ${CHILDREN_MAX}`,
+    runId,
+    env,
+  );
+  return rows.map((row) => readRelated(context, row));
+}
+
+function readRelated(context: Context, row: Row): RelatedRun {
+  return {
+    runId: encodeId("run", bytesAt(row, 0)),
+    status: statusOfPlace(placeOfNumber(numberAt(row, 2))).status,
+    taskId: context.names.taskName(numberAt(row, 1)),
+    depth: numberAt(row, 3),
+    triggerFunction: triggerFunctionOf(numberAt(row, 4)),
+    batchId: optionalTextAt(row, 5),
+  };
+}

@@ -1,0 +1,291 @@
+/**
+ * A run as a row: which column holds what, and which columns a change touches. An UPDATE names only columns that differ: SQLite rewrites
+ * every index that a named column is part of, whether its value changed or not.
+ */
+import { decodeId, encodeId } from "../../domain/ids.js";
+import type { KeyScope, RunState, TriggerFunction } from "../../domain/run.js";
+import { placeOf, type RunPlace, statusOfPlace } from "../../domain/run-machine.js";
+import {
+  bytesAt,
+  bytesToHex,
+  numberAt,
+  optionalBytesAt,
+  optionalNumberAt,
+  optionalTextAt,
+  type Row,
+  type SqlValue,
+} from "./database.js";
+import type { Names } from "./names.js";
+
+/** The number of a place in the file. The order matters: QUEUED is 1–3, held by a worker 3–5, final from 6 on. Never renumber. */
+const PLACES = [
+  "DELAYED",
+  "QUEUED_PARKED",
+  "QUEUED_WAITING",
+  "QUEUED_BOUND",
+  "EXECUTING",
+  "WAITING",
+  "COMPLETED",
+  "CANCELED",
+  "FAILED",
+  "CRASHED",
+  "SYSTEM_FAILURE",
+  "EXPIRED",
+  "TIMED_OUT",
+] as const satisfies readonly RunPlace[];
+
+const PLACE_NUMBERS: ReadonlyMap<RunPlace, number> = new Map(PLACES.map((place, index) => [place, index]));
+
+export const PLACE_COUNT = PLACES.length;
+
+/** Places from here on are final. */
+export const FINAL_FROM = 6;
+
+const TRIGGER_FUNCTIONS = [
+  "trigger",
+  "triggerAndWait",
+  "batchTrigger",
+  "batchTriggerAndWait",
+] as const satisfies readonly TriggerFunction[];
+
+export function placeNumber(place: RunPlace): number {
+  return PLACE_NUMBERS.get(place) ?? 0;
+}
+
+export function placeOfNumber(place: number): RunPlace {
+  const known = PLACES[place];
+  if (known === undefined) throw new TypeError(`unknown place ${place}`);
+  return known;
+}
+
+export function triggerFunctionOf(code: number): TriggerFunction {
+  return TRIGGER_FUNCTIONS[code] ?? "trigger";
+}
+
+/** A row of `runs`, with what the state itself does not say. */
+export interface StoredRun {
+  readonly row: number;
+  readonly env: number;
+  readonly task: number;
+  readonly queue: number;
+  /** Of the last time that it was claimable or executing; undefined before. */
+  readonly partition: number | undefined;
+  /** Its task (positive) or session (negative) while it can be claimed. */
+  readonly target: number | undefined;
+  readonly state: RunState;
+}
+
+/** What {@link readRun} reads, in this order. */
+export const RUN_COLUMNS = `row, id, env, task, place, version, queue, partition, target, order_ms, fence, attempt, session,
+ report_fence, pick_up_ms, pick_up_failures, interruptions, created_ms, updated_ms, started_ms, finished_ms, attempt_started_ms,
+ active_since_ms, attempt_active_ms, earlier_active_ms, due_ms, delayed_until_ms, ttl_ms, ttl_text, expire_ms, expired_ms,
+ max_attempts, policy_max_attempts, max_duration_s, attempt_max_duration_s, deadline_ms, retry_ms, waiting_for, awaited, todo,
+ priority_s, concurrency_key, key_hash, key_text, key_scope, key_expires_ms, batch, batch_index, parent, root, depth, replay_of,
+ trigger_function, is_test, tags`;
+
+/** How many columns {@link RUN_COLUMNS} names; a query may add its own behind them. */
+export const RUN_COLUMN_COUNT = RUN_COLUMNS.split(",").length;
+
+export function readRun(row: Row, names: Names): StoredRun {
+  const queue = numberAt(row, 6);
+  const task = numberAt(row, 3);
+  const env = numberAt(row, 2);
+  const { status, readiness } = statusOfPlace(placeOfNumber(numberAt(row, 4)));
+  const state: RunState = {
+    environment: names.environmentName(env),
+    id: encodeId("run", bytesAt(row, 1)),
+    taskId: names.taskName(task),
+    status,
+    readiness,
+    version: numberAt(row, 5),
+    queue: names.queueName(queue),
+    concurrencyKey: optionalTextAt(row, 41),
+    orderMs: numberAt(row, 9),
+    prioritySeconds: numberAt(row, 40),
+    dueMs: optionalNumberAt(row, 25),
+    delayedUntilMs: optionalNumberAt(row, 26),
+    ttlMs: optionalNumberAt(row, 27),
+    ttlText: optionalTextAt(row, 28),
+    expireAtMs: optionalNumberAt(row, 29),
+    expiredAtMs: optionalNumberAt(row, 30),
+    attempt: numberAt(row, 11),
+    maxAttempts: optionalNumberAt(row, 31),
+    policyMaxAttempts: optionalNumberAt(row, 32),
+    maxDurationSeconds: optionalNumberAt(row, 33),
+    attemptMaxDurationSeconds: optionalNumberAt(row, 34),
+    deadlineMs: optionalNumberAt(row, 35),
+    retryAtMs: optionalNumberAt(row, 36),
+    sessionId: optionalTextAt(row, 12),
+    pickUpDeadlineMs: optionalNumberAt(row, 14),
+    pickUpFailures: numberAt(row, 15),
+    interruptions: numberAt(row, 16),
+    fence: numberAt(row, 10),
+    reportFence: optionalNumberAt(row, 13),
+    waitingFor: optionalTextAt(row, 37),
+    awaited: numberAt(row, 38) === 1,
+    todo: numberAt(row, 39),
+    key: keyOf(row),
+    batchId: optionalTextAt(row, 46),
+    batchIndex: optionalNumberAt(row, 47),
+    parentRunId: optionalTextAt(row, 48),
+    rootRunId: optionalTextAt(row, 49),
+    depth: numberAt(row, 50),
+    replayOf: optionalTextAt(row, 51),
+    triggerFunction: triggerFunctionOf(numberAt(row, 52)),
+    isTest: numberAt(row, 53) === 1,
+    tags: tagsOf(optionalTextAt(row, 54)),
+    createdAtMs: numberAt(row, 17),
+    updatedAtMs: numberAt(row, 18),
+    startedAtMs: optionalNumberAt(row, 19),
+    finishedAtMs: optionalNumberAt(row, 20),
+    attemptStartedAtMs: optionalNumberAt(row, 21),
+    activeSinceMs: optionalNumberAt(row, 22),
+    attemptActiveMs: numberAt(row, 23),
+    earlierActiveMs: numberAt(row, 24),
+  };
+  return {
+    row: numberAt(row, 0),
+    env,
+    task,
+    queue,
+    partition: optionalNumberAt(row, 7),
+    target: optionalNumberAt(row, 8),
+    state,
+  };
+}
+
+function keyOf(row: Row): RunState["key"] {
+  const hash = optionalBytesAt(row, 42);
+  if (hash === undefined) return undefined;
+  return {
+    recordHash: bytesToHex(hash),
+    text: optionalTextAt(row, 43) ?? "",
+    scope: scopeOf(optionalTextAt(row, 44)),
+    expiresAtMs: numberAt(row, 45),
+  };
+}
+
+function scopeOf(text: string | undefined): KeyScope | undefined {
+  return text === "run" || text === "attempt" || text === "global" ? text : undefined;
+}
+
+const NO_TAGS: readonly string[] = [];
+
+function tagsOf(json: string | undefined): readonly string[] {
+  if (json === undefined) return NO_TAGS;
+  const tags: unknown = JSON.parse(json);
+  return Array.isArray(tags) ? tags.filter((tag) => typeof tag === "string") : NO_TAGS;
+}
+
+type Column = readonly [name: string, value: (run: RunState) => SqlValue];
+
+/** Columns that changes move; compared one by one, so each gives the same primitive for the same state. */
+const CHANGING: readonly Column[] = [
+  ["place", (run) => placeNumber(placeOf(run))],
+  ["version", (run) => run.version],
+  ["updated_ms", (run) => run.updatedAtMs],
+  ["order_ms", (run) => run.orderMs],
+  ["fence", (run) => run.fence],
+  ["attempt", (run) => run.attempt],
+  ["session", (run) => run.sessionId ?? null],
+  ["report_fence", (run) => run.reportFence ?? null],
+  ["pick_up_ms", (run) => run.pickUpDeadlineMs ?? null],
+  ["pick_up_failures", (run) => run.pickUpFailures],
+  ["interruptions", (run) => run.interruptions],
+  ["started_ms", (run) => run.startedAtMs ?? null],
+  ["finished_ms", (run) => run.finishedAtMs ?? null],
+  ["purge_key", (run) => run.finishedAtMs ?? null],
+  ["attempt_started_ms", (run) => run.attemptStartedAtMs ?? null],
+  ["active_since_ms", (run) => run.activeSinceMs ?? null],
+  ["attempt_active_ms", (run) => run.attemptActiveMs],
+  ["earlier_active_ms", (run) => run.earlierActiveMs],
+  ["due_ms", (run) => run.dueMs ?? null],
+  ["delayed_until_ms", (run) => run.delayedUntilMs ?? null],
+  ["expire_ms", (run) => run.expireAtMs ?? null],
+  ["expired_ms", (run) => run.expiredAtMs ?? null],
+  ["policy_max_attempts", (run) => run.policyMaxAttempts ?? null],
+  ["attempt_max_duration_s", (run) => run.attemptMaxDurationSeconds ?? null],
+  ["deadline_ms", (run) => run.deadlineMs ?? null],
+  ["retry_ms", (run) => run.retryAtMs ?? null],
+  ["waiting_for", (run) => run.waitingFor ?? null],
+  ["awaited", (run) => (run.awaited ? 1 : 0)],
+  ["todo", (run) => run.todo],
+  ["tags", (run) => (run.tags.length === 0 ? null : JSON.stringify(run.tags))],
+];
+
+/** Columns that stay as the trigger made them; a lost key is cleared by keys.ts. */
+const FIXED: readonly Column[] = [
+  ["created_ms", (run) => run.createdAtMs],
+  ["ttl_ms", (run) => run.ttlMs ?? null],
+  ["ttl_text", (run) => run.ttlText ?? null],
+  ["max_attempts", (run) => run.maxAttempts ?? null],
+  ["max_duration_s", (run) => run.maxDurationSeconds ?? null],
+  ["priority_s", (run) => (run.prioritySeconds === 0 ? null : run.prioritySeconds)],
+  ["concurrency_key", (run) => run.concurrencyKey ?? null],
+  ["key_text", (run) => run.key?.text ?? null],
+  ["key_scope", (run) => run.key?.scope ?? null],
+  ["key_expires_ms", (run) => run.key?.expiresAtMs ?? null],
+  ["batch", (run) => run.batchId ?? null],
+  ["batch_index", (run) => run.batchIndex ?? null],
+  ["parent", (run) => run.parentRunId ?? null],
+  ["root", (run) => run.rootRunId ?? null],
+  ["depth", (run) => (run.depth === 0 ? null : run.depth)],
+  ["replay_of", (run) => run.replayOf ?? null],
+  ["trigger_function", (run) => TRIGGER_FUNCTIONS.indexOf(run.triggerFunction) || null],
+  ["is_test", (run) => (run.isTest ? 1 : null)],
+];
+
+/** Columns of CHANGING whose default is 0: left out of an INSERT where they are. */
+const ZERO_BY_DEFAULT: ReadonlySet<string> = new Set([
+  "fence",
+  "attempt",
+  "pick_up_failures",
+  "interruptions",
+  "attempt_active_ms",
+  "earlier_active_ms",
+  "awaited",
+  "todo",
+]);
+
+/** Columns and their new values. */
+export interface Assignments {
+  readonly columns: string[];
+  readonly values: SqlValue[];
+}
+
+/** All of a new run that differs from the defaults of the table. */
+export function insertedColumns(run: RunState): Assignments {
+  const columns: string[] = [];
+  const values: SqlValue[] = [];
+  for (const [name, value] of CHANGING) {
+    const current = value(run);
+    if (current === null || (current === 0 && ZERO_BY_DEFAULT.has(name))) continue;
+    columns.push(name);
+    values.push(current);
+  }
+  for (const [name, value] of FIXED) {
+    const current = value(run);
+    if (current === null) continue;
+    columns.push(name);
+    values.push(current);
+  }
+  return { columns, values };
+}
+
+export function changedColumns(before: RunState, next: RunState): Assignments {
+  const columns: string[] = [];
+  const values: SqlValue[] = [];
+  for (const [name, value] of CHANGING) {
+    if (name === "tags" && before.tags === next.tags) continue;
+    const current = value(next);
+    if (current === value(before)) continue;
+    columns.push(name);
+    values.push(current);
+  }
+  return { columns, values };
+}
+
+/** The 16 bytes of a run id; undefined for a text that is none. */
+export function runIdBytes(runId: string): Uint8Array | undefined {
+  return decodeId("run", runId);
+}

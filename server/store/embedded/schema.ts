@@ -1,0 +1,145 @@
+/**
+ * The tables, and the steps from one version of the file to the next. A released step is never edited; a change is a new step.
+ *
+ * - `runs` holds the state in columns and a small spec. What a claim or a report need not move lies beside it: large specs, metadata,
+ *   results (output, failure, attempts), logs.
+ * - A run that can be claimed has a `target`: its task, or (negative) the session that it is bound to. `heads` has the best such run of
+ *   each partition and target, *open* while the partition has room: what a claim looks at. Heads are kept exact by the transaction that
+ *   changes the runs (pending.ts).
+ * - A key is the unique index over `key_hash`: the run that has the columns is the holder, so the record and the run cannot disagree.
+ * - Every index but the first few is partial: it has entries for the runs that its duty looks for and for no others.
+ */
+import type { Database } from "./database.js";
+import { numberAt } from "./database.js";
+
+const VERSION_1 = `
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+CREATE TABLE environments (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+
+-- Known once a run or a registration names it; declared while declaration is there.
+CREATE TABLE tasks (
+  id INTEGER PRIMARY KEY, env INTEGER NOT NULL, name TEXT NOT NULL, declaration TEXT, registered_ms INTEGER,
+  UNIQUE (env, name)
+);
+
+CREATE TABLE queues (
+  id INTEGER PRIMARY KEY, env INTEGER NOT NULL, name TEXT NOT NULL, public_id TEXT NOT NULL UNIQUE,
+  declared INTEGER NOT NULL DEFAULT 0, paused INTEGER NOT NULL DEFAULT 0, base_limit INTEGER,
+  override_limit INTEGER, override_ms INTEGER, override_by TEXT, holders INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (env, name)
+);
+
+-- How many runs of a task are QUEUED in a queue.
+CREATE TABLE queue_tasks (
+  queue INTEGER NOT NULL, task INTEGER NOT NULL, queued INTEGER NOT NULL, PRIMARY KEY (queue, task)
+) WITHOUT ROWID;
+
+-- holders: EXECUTING runs and rows of lingering. open: not paused, and below the limit.
+CREATE TABLE partitions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, queue INTEGER NOT NULL, key TEXT NOT NULL,
+  holders INTEGER NOT NULL DEFAULT 0, open INTEGER NOT NULL,
+  UNIQUE (queue, key)
+);
+
+CREATE TABLE heads (
+  partition INTEGER NOT NULL, target INTEGER NOT NULL, order_ms INTEGER NOT NULL, run BLOB NOT NULL,
+  open INTEGER NOT NULL, PRIMARY KEY (partition, target)
+) WITHOUT ROWID;
+CREATE INDEX heads_open ON heads (target, order_ms, run, partition) WHERE open = 1;
+
+CREATE TABLE runs (
+  row INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, env INTEGER NOT NULL, task INTEGER NOT NULL, place INTEGER NOT NULL,
+  version INTEGER NOT NULL, queue INTEGER NOT NULL, partition INTEGER, target INTEGER, order_ms INTEGER NOT NULL,
+  fence INTEGER NOT NULL DEFAULT 0, attempt INTEGER NOT NULL DEFAULT 0, holder INTEGER, session TEXT, report_fence INTEGER,
+  pick_up_ms INTEGER, pick_up_failures INTEGER NOT NULL DEFAULT 0, interruptions INTEGER NOT NULL DEFAULT 0,
+  created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, started_ms INTEGER, finished_ms INTEGER, purge_key INTEGER,
+  attempt_started_ms INTEGER, active_since_ms INTEGER, attempt_active_ms INTEGER NOT NULL DEFAULT 0,
+  earlier_active_ms INTEGER NOT NULL DEFAULT 0, due_ms INTEGER, delayed_until_ms INTEGER, ttl_ms INTEGER, ttl_text TEXT,
+  expire_ms INTEGER, expired_ms INTEGER, max_attempts INTEGER, policy_max_attempts INTEGER, max_duration_s INTEGER,
+  attempt_max_duration_s INTEGER, deadline_ms INTEGER, retry_ms INTEGER, waiting_for TEXT,
+  awaited INTEGER NOT NULL DEFAULT 0, todo INTEGER NOT NULL DEFAULT 0, priority_s REAL NOT NULL DEFAULT 0,
+  concurrency_key TEXT, key_hash BLOB, key_text TEXT, key_scope TEXT, key_expires_ms INTEGER, batch TEXT,
+  batch_index INTEGER, parent TEXT, root TEXT, depth INTEGER NOT NULL DEFAULT 0, replay_of TEXT,
+  trigger_function INTEGER NOT NULL DEFAULT 0, is_test INTEGER NOT NULL DEFAULT 0, tags TEXT,
+  request BLOB, has_metadata INTEGER NOT NULL DEFAULT 0, spec BLOB
+);
+CREATE UNIQUE INDEX runs_key ON runs (key_hash) WHERE key_hash IS NOT NULL;
+CREATE INDEX runs_claim ON runs (partition, target, order_ms, id) WHERE target IS NOT NULL;
+CREATE INDEX runs_holder ON runs (holder) WHERE holder IS NOT NULL;
+CREATE INDEX runs_due ON runs (due_ms) WHERE due_ms IS NOT NULL;
+CREATE INDEX runs_expire ON runs (expire_ms) WHERE expire_ms IS NOT NULL AND started_ms IS NULL;
+CREATE INDEX runs_pick_up ON runs (pick_up_ms) WHERE pick_up_ms IS NOT NULL;
+CREATE INDEX runs_deadline ON runs (deadline_ms) WHERE deadline_ms IS NOT NULL;
+CREATE INDEX runs_todo ON runs (updated_ms) WHERE todo <> 0;
+CREATE INDEX runs_purge ON runs (purge_key) WHERE purge_key IS NOT NULL;
+CREATE INDEX runs_parent ON runs (parent, created_ms) WHERE parent IS NOT NULL;
+CREATE INDEX runs_batch ON runs (env, batch, created_ms, id) WHERE batch IS NOT NULL;
+CREATE INDEX runs_created ON runs (env, created_ms, id);
+CREATE INDEX runs_task ON runs (env, task, created_ms, id);
+CREATE INDEX runs_queue ON runs (env, queue, created_ms, id);
+CREATE INDEX runs_place ON runs (env, place, created_ms, id);
+CREATE TABLE run_tags (
+  env INTEGER NOT NULL, tag TEXT NOT NULL, created_ms INTEGER NOT NULL, id BLOB NOT NULL, run INTEGER NOT NULL,
+  PRIMARY KEY (env, tag, created_ms, id)
+) WITHOUT ROWID;
+
+CREATE TABLE specs (run INTEGER PRIMARY KEY, spec BLOB NOT NULL);
+CREATE TABLE metadata (run INTEGER PRIMARY KEY, json TEXT NOT NULL);
+CREATE TABLE results (run INTEGER PRIMARY KEY, attempts TEXT, failure TEXT, output BLOB);
+CREATE TABLE logs (run INTEGER PRIMARY KEY, lines TEXT NOT NULL);
+
+-- Code that may still run for a run that no longer executes (QUE-4).
+CREATE TABLE lingering (
+  run INTEGER NOT NULL, fence INTEGER NOT NULL, partition INTEGER NOT NULL, queue INTEGER NOT NULL, session INTEGER,
+  since_ms INTEGER NOT NULL, PRIMARY KEY (run, fence)
+) WITHOUT ROWID;
+CREATE INDEX lingering_since ON lingering (since_ms);
+CREATE INDEX lingering_session ON lingering (session) WHERE session IS NOT NULL;
+
+-- AUTOINCREMENT: targets name sessions, so a number is never given twice.
+CREATE TABLE sessions (
+  row INTEGER PRIMARY KEY AUTOINCREMENT, env INTEGER NOT NULL, id TEXT NOT NULL, worker_name TEXT NOT NULL, sdk TEXT NOT NULL,
+  epoch INTEGER NOT NULL, tasks TEXT NOT NULL, concurrency INTEGER NOT NULL, connected_ms INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL, lapsed INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (env, id)
+);
+CREATE INDEX sessions_until ON sessions (until_ms) WHERE lapsed = 0;
+CREATE INDEX sessions_lapsed ON sessions (row) WHERE lapsed = 1;
+
+CREATE TABLE answers (request BLOB PRIMARY KEY, run BLOB NOT NULL, expires_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX answers_expires ON answers (expires_ms);
+`;
+
+/** MIGRATIONS[n] leads from version n to n + 1. */
+const MIGRATIONS: readonly string[] = [VERSION_1];
+
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+export function readSchemaVersion(db: Database): number {
+  return numberAt(db.get("PRAGMA user_version") ?? [], 0);
+}
+
+/**
+ * Brings a file to the present version, in one transaction.
+ * @throws Error for a file of a newer version, which is left untouched.
+ */
+export function migrate(db: Database): void {
+  const version = readSchemaVersion(db);
+  if (version > SCHEMA_VERSION) {
+    throw new Error(
+      `The store was written by a newer version of Hairtrigger (schema ${version}, this version knows ${SCHEMA_VERSION}); ` +
+        "it was left untouched. Start the newer version again, or use another directory",
+    );
+  }
+  if (version === SCHEMA_VERSION) return;
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    for (const step of MIGRATIONS.slice(version)) db.exec(step);
+    db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+    db.exec("COMMIT");
+  } catch (error) {
+    if (db.isTransaction) db.exec("ROLLBACK");
+    throw error;
+  }
+}

@@ -1,0 +1,68 @@
+/** The verbs, by name, as messages to a thread name them. */
+import { changeRuns } from "./change.js";
+import { claimRuns } from "./claim.js";
+import type { Context } from "./context.js";
+import { findRuns } from "./find.js";
+import { insertRuns } from "./insert.js";
+import { resetKey } from "./keys.js";
+import { listRuns } from "./list.js";
+import { appendLogs } from "./logs.js";
+import { probe } from "./probe.js";
+import { purge } from "./purge.js";
+import { changeQueue, listQueues, readQueue } from "./queues.js";
+import { readRunDetails, readRuns } from "./read.js";
+import { closeSession, keepSessions, lapseSessions, listSessions, openSession } from "./sessions.js";
+import { endLingering } from "./slots.js";
+import { listTasks, registerTasks } from "./tasks.js";
+
+/** Run inside a transaction of the writing connection. */
+const WRITE_VERBS = {
+  insertRuns,
+  resetKey,
+  claimRuns,
+  changeRuns,
+  endLingering,
+  appendLogs,
+  openSession,
+  keepSessions,
+  lapseSessions,
+  closeSession,
+  registerTasks,
+  changeQueue,
+  purge,
+  probe,
+} as const;
+
+/** May run on a reading connection. */
+const READ_VERBS = {
+  readRuns,
+  readRunDetails,
+  listRuns,
+  findRuns,
+  listTasks,
+  listQueues,
+  readQueue,
+  listSessions,
+} as const;
+
+const VERBS = { ...WRITE_VERBS, ...READ_VERBS } as const;
+
+export type VerbName = keyof typeof VERBS;
+export type ArgumentOf<V extends VerbName> = Parameters<(typeof VERBS)[V]>[1];
+export type ResultOf<V extends VerbName> = ReturnType<(typeof VERBS)[V]>;
+
+export function isReadVerb(verb: VerbName): boolean {
+  return Object.hasOwn(READ_VERBS, verb);
+}
+
+/** A verb to be carried out; made by `EmbeddedStore`, which pairs names and arguments. */
+export interface Call {
+  readonly verb: VerbName;
+  readonly argument: unknown;
+}
+
+export function runVerb(context: Context, call: Call): unknown {
+  // The pair was checked where the call was made; between threads only its names are left.
+  const verb = VERBS[call.verb] as (context: Context, argument: unknown) => unknown;
+  return verb(context, call.argument);
+}
