@@ -24,3 +24,15 @@ export function openForWriting(location: string): Context {
     throw error;
   }
 }
+
+/** @throws Error where the file is not there yet: the writer opens first. */
+export function openForReading(location: string): Context {
+  const db = new Database({ location, isReadOnly: true });
+  try {
+    db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA temp_store = MEMORY`);
+    return new Context(db);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}

@@ -13,9 +13,11 @@ export interface OpenOptions {
   /** A file, or `:memory:`. */
   readonly location: string;
   readonly isReadOnly: boolean;
+  /** How long to wait for another connection's lock. */
+  readonly busyMs?: number;
 }
 
-/** How long a connection waits for another one's lock. Only the reader can meet one, while the writer recovers the log. */
+/** Only the reader can meet another one's lock, while the writer recovers the log. */
 const BUSY_MS = 5_000;
 
 /** Kept statements; the shapes of changed columns are the only unbounded part, and far fewer than this in practice. */
@@ -28,7 +30,7 @@ export class Database {
   constructor(options: OpenOptions) {
     this.#connection = new DatabaseSync(options.location, {
       readOnly: options.isReadOnly,
-      timeout: BUSY_MS,
+      timeout: options.busyMs ?? BUSY_MS,
       enableForeignKeyConstraints: false,
     });
   }

@@ -8,6 +8,7 @@ import { storeUnavailable } from "../../domain/error.js";
 import type { RunChange } from "../../domain/run-change.js";
 import type { SessionRecord } from "../../domain/session.js";
 import type * as port from "../store.js";
+import { FileBackend } from "./file-backend.js";
 import type { Outcome } from "./group.js";
 import { Lane } from "./lane.js";
 import { MemoryBackend } from "./memory-backend.js";
@@ -36,8 +37,8 @@ export interface EmbeddedStore extends port.Store {
 }
 
 export function createEmbeddedStore(options: EmbeddedStoreOptions): EmbeddedStore {
-  if (options.directory !== ":memory:") throw new TypeError("the file store is not there yet");
-  const backend = new MemoryBackend();
+  const { directory } = options;
+  const backend = directory === ":memory:" ? new MemoryBackend() : new FileBackend(directory);
   return new LiveStore(backend);
 }
 

@@ -138,7 +138,7 @@ function entriesOf(context: Context, plan: Plan, side: Side): Entry[] {
     }
   }
   const sign = side.isNewer ? 1 : -1;
-  return [...entries.values()].sort((a, b) => sign * compare(a, b)).slice(0, side.limit);
+  return [...entries.values()].toSorted((a, b) => sign * compare(a, b)).slice(0, side.limit);
 }
 
 function entryOf(row: Row): Entry {

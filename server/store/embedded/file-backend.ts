@@ -1,0 +1,113 @@
+/** A store in a directory: a thread that writes, and one that reads. Here is the side of them that lives in the caller's thread. */
+import { mkdirSync } from "node:fs";
+import { Worker } from "node:worker_threads";
+import { storeUnavailable } from "../../domain/error.js";
+import type { Backend } from "./embedded-store.js";
+import type { Outcome } from "./group.js";
+import type { Answer, Ask, ThreadData } from "./thread.js";
+import type { Call } from "./verbs.js";
+import type { Opened } from "./writer.js";
+
+export class FileBackend implements Backend {
+  readonly #directory: string;
+  #writer: Thread | undefined;
+  #reader: Thread | undefined;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  async start(): Promise<Opened> {
+    try {
+      // Readable by its owner only: payloads are in it.
+      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw storeUnavailable(error);
+    }
+    const writer = new Thread({ role: "writer", directory: this.#directory });
+    const answer = await writer.ask({ kind: "open" });
+    if (answer.kind === "failed") {
+      await writer.end();
+      throw answer.isFault ? storeUnavailable(answer.error) : answer.error;
+    }
+    this.#writer = writer;
+    this.#reader = new Thread({ role: "reader", directory: this.#directory });
+    // What Writer.open returned in the thread.
+    return answer.value as Opened;
+  }
+
+  /** The reader ends first, so that the writer is the last connection and leaves one file without a log. */
+  async stop(): Promise<void> {
+    await this.#reader?.end();
+    await this.#writer?.end();
+  }
+
+  write(calls: readonly Call[]): Promise<readonly Outcome[]> {
+    return execute(this.#writer, calls);
+  }
+
+  read(calls: readonly Call[]): Promise<readonly Outcome[]> {
+    return execute(this.#reader, calls);
+  }
+
+  async query(sql: string): Promise<readonly unknown[]> {
+    const answer = await this.#writer?.ask({ kind: "query", sql });
+    if (answer?.kind !== "done") throw answer?.error ?? new Error("the store is not running");
+    return answer.value as readonly unknown[];
+  }
+}
+
+async function execute(thread: Thread | undefined, calls: readonly Call[]): Promise<readonly Outcome[]> {
+  const answer = await (thread?.ask({ kind: "execute", calls }) ?? DEAD);
+  if (answer.kind === "failed") {
+    const kind = answer.isFault ? "unavailable" : "failed";
+    return calls.map(() => ({ kind, error: answer.error }));
+  }
+  // What runGroup or runReads returned in the thread.
+  return answer.value as readonly Outcome[];
+}
+
+const DEAD: Answer = { kind: "failed", error: new Error("the thread of the store has ended"), isFault: true };
+
+/** A worker thread that answers messages in order. Dead threads answer with a failure, never with silence. */
+class Thread {
+  readonly #worker: Worker;
+  readonly #asked: ((answer: Answer) => void)[] = [];
+  readonly #ended: Promise<void>;
+  #isEnded = false;
+
+  constructor(data: ThreadData) {
+    this.#worker = new Worker(new URL("./thread.js", import.meta.url), {
+      workerData: data,
+      name: `store ${data.role}`,
+    });
+    this.#worker.on("message", (answer: Answer) => this.#asked.shift()?.(answer));
+    this.#ended = new Promise((resolve) => {
+      const end = (answer: Answer): void => {
+        this.#isEnded = true;
+        for (const resolveAsked of this.#asked.splice(0)) resolveAsked(answer);
+        resolve();
+      };
+      this.#worker.on("error", (error) => end({ kind: "failed", error, isFault: true }));
+      this.#worker.on("exit", () => end(DEAD));
+    });
+  }
+
+  ask(ask: Ask): Promise<Answer> {
+    if (this.#isEnded) return Promise.resolve(DEAD);
+    return new Promise((resolve) => {
+      try {
+        this.#worker.postMessage(ask);
+        this.#asked.push(resolve);
+      } catch (error) {
+        // It cannot be copied to the thread: a mistake of the caller's, and nothing was sent.
+        resolve({ kind: "failed", error, isFault: false });
+      }
+    });
+  }
+
+  async end(): Promise<void> {
+    await this.ask({ kind: "close" });
+    await this.#ended;
+  }
+}
