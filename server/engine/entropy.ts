@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { randomFillSync } from "node:crypto";
 
 /** Randomness as the engine sees it: ids and jitter; seeded in simulations. */
 export interface Entropy {
@@ -7,6 +7,23 @@ export interface Entropy {
   uniform(): number;
 }
 
+/** Bytes drawn from the system at once: a call per id was 4 % of the engine's time under load. */
+const POOL_BYTES = 4_096;
+
 export function systemEntropy(): Entropy {
-  return { bytes: (length) => randomBytes(length), uniform: Math.random };
+  const pool = new Uint8Array(POOL_BYTES);
+  let used = POOL_BYTES;
+  return {
+    bytes(length) {
+      if (length > POOL_BYTES) return randomFillSync(new Uint8Array(length));
+      if (used + length > POOL_BYTES) {
+        randomFillSync(pool);
+        used = 0;
+      }
+      const bytes = pool.slice(used, used + length);
+      used += length;
+      return bytes;
+    },
+    uniform: Math.random,
+  };
 }
