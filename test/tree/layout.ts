@@ -112,6 +112,13 @@ export const ROOMS: readonly Room[] = [
     imports: ["server/store/", "server/domain/", "test/support/"],
     packages: ["*"],
   },
+  // Histories need the engine without sockets: a real stream has an order of its own that no seed repeats.
+  {
+    name: "simulation",
+    at: ["test/simulation/"],
+    imports: ["server/", "test/support/"],
+    packages: ["*"],
+  },
   {
     name: "auth tests",
     at: ["test/auth/"],
