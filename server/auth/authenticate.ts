@@ -22,6 +22,9 @@ export interface Authentication {
   }): Promise<string>;
 }
 
+/** Life of a token whose maker says nothing (section 20.1). */
+export const TOKEN_LIFE_DEFAULT_MS = 15 * 60_000;
+
 export interface AuthenticationDeps {
   readonly ring: KeyRing;
   readonly nowMs: () => number;

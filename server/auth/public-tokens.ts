@@ -12,9 +12,6 @@ import type { KeyRing, KnownKey } from "./secret-keys.js";
 const PARTY = "hairtrigger";
 const ALGORITHM = "HS256";
 
-/** Life of a token whose maker says nothing (section 20.1). */
-export const TOKEN_LIFE_DEFAULT_MS = 15 * 60_000;
-
 /** A refusal of section 21 must not say which part was wrong; these two say what to do. */
 const ONE_TIME = "One-time tokens are not served by this version of the server";
 const FIXED_OPTIONS = "Tokens with fixed options are not served by this version of the server";

@@ -1,0 +1,250 @@
+/**
+ * The composition root: the only file that knows which implementations there are. An app is a value: tests build one on `:memory:`, the
+ * process builds one from its settings. Constructing it does nothing; `start()` opens the store, and then, upwards, the clock, the keys, the
+ * engine, the scheduler and the port; `stop()` closes them in the opposite order, the store last.
+ */
+import { Scheduler } from "../scheduler/scheduler.js";
+import { type Authentication, createAuthentication } from "./auth/authenticate.js";
+import { firstStartKey } from "./auth/first-start-key.js";
+import { createKeyRing, KEY_RANDOM_BYTES, newSecretKey } from "./auth/secret-keys.js";
+import { defaultLimits, type Limits } from "./domain/limits.js";
+import { type Clock, systemClock } from "./engine/clock.js";
+import { createEngine } from "./engine/create-engine.js";
+import type { Engine } from "./engine/engine.js";
+import { type Entropy, systemEntropy } from "./engine/entropy.js";
+import { createEvents, type EventSource } from "./engine/events.js";
+import type { Serving } from "./rpc/serving.js";
+import { localSignals } from "./signals/local.js";
+import { createEmbeddedStore } from "./store/embedded/embedded-store.js";
+import type { Store } from "./store/store.js";
+import type { Logger } from "./telemetry/log.js";
+
+export interface AppOptions {
+  /** A directory, made where it is missing; `:memory:` keeps nothing. */
+  readonly storeDirectory: string;
+  /** Port 0: any free one. */
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Empty or undefined: the key of the first start (AUT-9); in memory: a new one. */
+  readonly secretKeys?: readonly string[];
+  /** PEM texts; default: clear text. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  /** What differs from the defaults. */
+  readonly limits?: Partial<Limits>;
+  /** Health and reflection answer without a key. Default true. */
+  readonly isDiscoveryOpen?: boolean;
+  /** Default: no log. */
+  readonly logger?: Logger;
+  /** Default: the machine's clock, above every time in the store. */
+  readonly clock?: Clock;
+  /** Default: the machine's. */
+  readonly entropy?: Entropy;
+  /** False: nothing happens by its period; see `scheduler.ts`. Default true. */
+  readonly areDutiesEnabled?: boolean;
+  /** False: nothing happens at its moment. Default true. */
+  readonly areNudgesEnabled?: boolean;
+}
+
+/** What a started app consists of. */
+interface Running {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly engine: Engine;
+  readonly scheduler: Scheduler;
+  readonly serving: Serving;
+  readonly keys: Keys;
+}
+
+interface Keys {
+  readonly all: readonly string[];
+  /** Where the key of the first start is kept. */
+  readonly path: string | undefined;
+}
+
+/** Random bytes of a public token's `jti`. */
+const TOKEN_ID_BYTES = 16;
+
+export function createApp(options: AppOptions): App {
+  return new App(options);
+}
+
+export class App implements AsyncDisposable {
+  readonly events: EventSource = createEvents();
+  readonly limits: Limits;
+  readonly #options: AppOptions;
+  /** What has to be stopped, in the order of its start. */
+  readonly #stops: (() => Promise<void> | void)[] = [];
+  #starting: Promise<Running> | undefined;
+  #stopping: Promise<void> | undefined;
+  #running: Running | undefined;
+
+  constructor(options: AppOptions) {
+    this.#options = options;
+    this.limits = { ...defaultLimits, ...options.limits };
+  }
+
+  /**
+   * Resolves when calls are answered. Idempotent. Rejects, with nothing left open, when the store cannot be opened (locked by another
+   * server, newer than this version, not writable) or the port is taken.
+   */
+  async start(): Promise<void> {
+    if (this.#stopping !== undefined) throw new Error("a stopped app does not start again");
+    this.#starting ??= this.#start();
+    try {
+      this.#running = await this.#starting;
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  /** Finishes what is under way, then closes everything. Idempotent. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  /** `http://host:port`, or `https`. */
+  get url(): string {
+    const { host } = this.#options.listen;
+    const scheme = this.#options.tls === undefined ? "http" : "https";
+    return `${scheme}://${host.includes(":") ? `[${host}]` : host}:${this.port}`;
+  }
+
+  get port(): number {
+    return this.#started.serving.port;
+  }
+
+  /** The first secret key, for whoever built the app. */
+  get secretKey(): string {
+    const [first] = this.#started.keys.all;
+    if (first === undefined) throw new Error("an app has a key");
+    return first;
+  }
+
+  /** Where the key of the first start is kept; undefined where keys were given. */
+  get secretKeyPath(): string | undefined {
+    return this.#started.keys.path;
+  }
+
+  get engine(): Engine {
+    return this.#started.engine;
+  }
+
+  get store(): Store {
+    return this.#started.store;
+  }
+
+  get clock(): Clock {
+    return this.#started.clock;
+  }
+
+  get scheduler(): Scheduler {
+    return this.#started.scheduler;
+  }
+
+  get #started(): Running {
+    if (this.#running === undefined) throw new Error("the app is not started");
+    return this.#running;
+  }
+
+  async #start(): Promise<Running> {
+    const options = this.#options;
+    const entropy = options.entropy ?? systemEntropy();
+    const store = createEmbeddedStore({ directory: options.storeDirectory });
+    this.#stops.push(() => store.stop());
+    // The wire is most of what has to be loaded; that goes on while the store opens.
+    const [{ lastTimeMs }, { createServing }, { specCodec }] = await Promise.all([
+      store.start(),
+      import("./rpc/serving.js"),
+      import("./rpc/convert/spec.js"),
+    ]);
+    const clock = options.clock ?? systemClock(lastTimeMs);
+    const log = await this.#log(clock);
+    const keys = await this.#keys(entropy);
+
+    const engine = createEngine({
+      store,
+      signals: localSignals(),
+      clock,
+      entropy,
+      events: this.events,
+      limits: this.limits,
+      specs: specCodec,
+      nudge: (duty, dueMs) => scheduler.nudge(duty, dueMs),
+    });
+    this.#stops.push(() => engine.stop());
+
+    const scheduler = new Scheduler({
+      clock,
+      uniform: () => entropy.uniform(),
+      events: this.events,
+      verbs: engine.duties,
+      checkWritable: () => store.checkWritable(),
+      sessionMs: this.limits.sessionMs,
+      areDutiesEnabled: options.areDutiesEnabled,
+      areNudgesEnabled: options.areNudgesEnabled,
+    });
+    this.#stops.push(() => scheduler.stop());
+    scheduler.start();
+
+    const serving = createServing({
+      engine,
+      authentication: this.#authentication(keys.all, clock, entropy),
+      clock,
+      limits: this.limits,
+      checkWritable: () => store.checkWritable(),
+      secret: await store.readSecret(),
+      listen: options.listen,
+      tls: options.tls,
+      isDiscoveryOpen: options.isDiscoveryOpen ?? true,
+      log,
+    });
+    this.#stops.push(() => serving.stop());
+    await serving.start();
+    return { store, clock, engine, scheduler, serving, keys };
+  }
+
+  async #stop(): Promise<void> {
+    await this.#starting?.catch(() => undefined);
+    const failures: unknown[] = [];
+    for (const stop of this.#stops.toReversed()) {
+      try {
+        await stop();
+      } catch (error) {
+        // The rest has to be closed all the same.
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw new AggregateError(failures, "the app did not stop cleanly");
+  }
+
+  async #log(clock: Clock) {
+    const { logger } = this.#options;
+    if (logger === undefined) return undefined;
+    const { logCalls, logEvents } = await import("./telemetry/log.js");
+    this.#stops.push(logEvents(this.events, logger, () => clock.nowMs()));
+    return logCalls(logger);
+  }
+
+  async #keys(entropy: Entropy): Promise<Keys> {
+    const { secretKeys = [], storeDirectory } = this.#options;
+    if (secretKeys.length > 0) return { all: secretKeys, path: undefined };
+    if (storeDirectory === ":memory:") {
+      return { all: [newSecretKey("dev", entropy.bytes(KEY_RANDOM_BYTES))], path: undefined };
+    }
+    const { secretKey, path } = await firstStartKey(storeDirectory, (length) => entropy.bytes(length));
+    return { all: [secretKey], path };
+  }
+
+  #authentication(secretKeys: readonly string[], clock: Clock, entropy: Entropy): Authentication {
+    return createAuthentication({
+      ring: createKeyRing(secretKeys),
+      nowMs: () => clock.nowMs(),
+      newTokenId: () => Buffer.from(entropy.bytes(TOKEN_ID_BYTES)).toString("hex"),
+    });
+  }
+}

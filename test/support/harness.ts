@@ -1,0 +1,78 @@
+/** Builds the app for tests: in memory, on any free port, by a clock that the test moves unless it asks for the real one. */
+import { type App, type AppOptions, createApp } from "../../server/app.js";
+import { createLogger } from "../../server/telemetry/log.js";
+import { FAKE_START_MS, FakeClock } from "./clock.js";
+
+export interface TestApp extends AsyncDisposable {
+  readonly app: App;
+  readonly url: string;
+  /** Secret key of environment `dev`. */
+  readonly key: string;
+  /** Secret key of environment `prod`. */
+  readonly prodKey: string;
+  /** What the SDK's `configure` and `clientConfig` take. */
+  readonly sdk: { readonly accessToken: string; readonly baseURL: string };
+  /** The clock of the app; with `isRealTime` it stands still and moves nothing. */
+  readonly clock: FakeClock;
+  /** Plays time; after every instant waits for what the scheduler began. */
+  advance(ms: number): Promise<void>;
+  /** Lines of the log, as objects, from level `info` on. A test of bad input asserts that none has level `error`. */
+  readonly log: readonly LogLine[];
+  stop(): Promise<void>;
+}
+
+export interface LogLine {
+  readonly level: string;
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
+export type TestAppOptions = Partial<AppOptions> & {
+  /** Uses the machine's clock. Default false. */
+  readonly isRealTime?: boolean;
+};
+
+export const DEV_KEY = "tr_dev_0123456789abcdefghij";
+export const PROD_KEY = "tr_prod_0123456789abcdefghij";
+
+/**
+ * A started app. End it with `t.teardown(() => testApp.stop())`.
+ * @example const { sdk, advance } = await startTestApp();
+ */
+export async function startTestApp(options: TestAppOptions = {}): Promise<TestApp> {
+  const { isRealTime = false, ...appOptions } = options;
+  const log: LogLine[] = [];
+  const clock: FakeClock = new FakeClock(FAKE_START_MS, () => settled(app));
+  const app: App = createApp({
+    storeDirectory: ":memory:",
+    listen: { host: "127.0.0.1", port: 0 },
+    secretKeys: [DEV_KEY, PROD_KEY],
+    logger: createLogger("info", { write: (line: string) => void log.push(JSON.parse(line)) }),
+    ...(isRealTime ? {} : { clock }),
+    ...appOptions,
+  });
+  await app.start();
+  const stop = (): Promise<void> => app.stop();
+  return {
+    app,
+    url: app.url,
+    key: app.secretKey,
+    prodKey: PROD_KEY,
+    sdk: { accessToken: app.secretKey, baseURL: app.url },
+    clock,
+    advance: (ms) => clock.advance(ms),
+    log,
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** Turns of the event loop: enough for an answer in memory, and what it signals, to get as far as a socket. */
+const TURNS = 4;
+
+async function settled(app: App): Promise<void> {
+  for (let turn = 0; turn < TURNS; turn += 1) {
+    await app.scheduler.idle();
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+}
