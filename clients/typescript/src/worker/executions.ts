@@ -1,0 +1,563 @@
+/**
+ * The runs that a worker holds, each as a small state machine. Everything that happens to a run comes through here: messages of the server,
+ * the end of its code, the clock. It decides what is reported and whether the run takes a place; what a flush looks like, and the
+ * connection it goes over, are others' business.
+ *
+ *   assign ──▶ confirming ──go on──▶ running ──outcome──▶ reporting ──finished, released──▶ (gone)
+ *     └─────(unlimited queue)────────▶ ▲  │                   │
+ *                                      │  │                   └─retry─▶ pausing ──pause over──▶ running
+ *                                      └──┼───────────────────────────────┘
+ *              cancel, time-out, interruption, fence, lost lease
+ *                                         ▼
+ *                                     lingering ──code ended, or 30 s──▶ `ended` reported, if the lease is still held ──▶ (gone)
+ *
+ * Invariants:
+ * - At most one report of a run is unacknowledged, and it is kept until it is answered, over any number of connections.
+ * - A run takes a place from its assignment to its outcome, through short retry pauses (RTY-5), and while its code lingers, 30 s at most
+ *   (CAN-3). Waiting for an acknowledgement takes none.
+ * - No code of an attempt begins before the server's word: the assignment, or the answer to `started` (limited queues).
+ * - A lease is held as held-leases.ts says; only messages of the server change that set.
+ */
+import type { Assignment } from "../gen/hairtrigger/worker/v1/worker_pb.js";
+import type { Deadline, Deadlines } from "./deadlines.js";
+import { HeldLeases, leaseKey } from "./held-leases.js";
+import { msOf } from "./messages.js";
+import type { AttemptOutcome, Instruction, Report, ReportEntry } from "./report.js";
+
+/** The code of one attempt, under way. */
+export interface RunningAttempt {
+  readonly taskId: string;
+  /** Aborts the signal; what the code does from now on is its own affair. */
+  abort(reason: Error): void;
+  /** Aborts the signal and runs `onCancel` (CAN-3); the code has ended when both have. */
+  cancel(reason: string): void;
+}
+
+export interface AttemptInput {
+  readonly assignment: Assignment;
+  /** From 1. */
+  readonly attempt: number;
+  /** Milliseconds of active time of earlier attempts. */
+  readonly activeBeforeMs: number;
+  /** The run's lease at the moment; undefined once it must make no further call (RUN-6). */
+  readonly lease: () => Uint8Array | undefined;
+  /** Called once, unless the attempt was aborted or cancelled before. */
+  readonly onOutcome: (outcome: AttemptOutcome) => void;
+  /** Called once, when no code of the attempt goes on. */
+  readonly onEnded: () => void;
+}
+
+/** Starts the code of an attempt; `maxDurationMs` undefined: no limit. Must not throw. */
+export type StartAttempt = (input: AttemptInput) => {
+  readonly attempt: RunningAttempt;
+  readonly maxDurationMs: number | undefined;
+};
+
+type Phase =
+  | { readonly kind: "confirming" }
+  | {
+      readonly kind: "running";
+      readonly attempt: RunningAttempt;
+      readonly limit: Deadline | undefined;
+      readonly sinceMs: number;
+    }
+  | { readonly kind: "reporting" }
+  | { readonly kind: "pausing"; readonly until: Deadline }
+  | { readonly kind: "lingering"; readonly grace: Deadline | undefined };
+
+export interface Execution {
+  readonly runId: string;
+  readonly lease: Uint8Array;
+  readonly attempt: number;
+}
+
+interface Held {
+  readonly runId: string;
+  lease: Uint8Array;
+  attempt: number;
+  readonly assignment: Assignment;
+  key: string;
+  phase: Phase;
+  /** Numbers the attempts that were started here, so that late callbacks of an earlier one are told apart. */
+  starts: number;
+  codeRuns: boolean;
+  activeBeforeMs: number;
+  assignedAtMs: number;
+  isConfirmed: boolean;
+  takesPlace: boolean;
+  /** Fenced by the worker itself; the next hello says so. */
+  isFenced: boolean;
+  /** Named in a hello that has not been answered. */
+  isListed: boolean;
+  report: Report | undefined;
+  isQueued: boolean;
+  /** A `started` was sent and then overtaken by another report: its answer is still to come, and says nothing any more. */
+  isStartStale: boolean;
+  /** The server was told that code goes on, or may think so: it waits for `ended` to free the slot. */
+  owesEnded: boolean;
+}
+
+export interface ExecutionsParams {
+  readonly concurrency: number;
+  readonly deadlines: Deadlines;
+  readonly monotonicMs: () => number;
+  readonly start: StartAttempt;
+  /** Something has to be said, or the number of free places has changed. */
+  readonly changed: () => void;
+}
+
+/** Limits that the server tells in its welcome; these hold until then. */
+export interface ExecutionLimits {
+  /** How long lingering code takes a place. Default 30 s. */
+  readonly cancelGraceMs: number;
+  /** A retry pause below this is spent here. Default 30 s. */
+  readonly shortRetryMs: number;
+}
+
+export class Executions {
+  limits: ExecutionLimits = { cancelGraceMs: 30_000, shortRetryMs: 30_000 };
+  readonly held = new HeldLeases();
+  readonly #params: ExecutionsParams;
+  readonly #runs = new Map<string, Held>();
+  #queue: Held[] = [];
+  #places = 0;
+  #unanswered = 0;
+  #stopReason: Error | undefined;
+
+  constructor(params: ExecutionsParams) {
+    this.#params = params;
+  }
+
+  /** Places that are taken; never above the concurrency unless the server gave more than it was offered. */
+  get places(): number {
+    return this.#places;
+  }
+
+  /** Reports that were made and not answered. */
+  get unanswered(): number {
+    return this.#unanswered;
+  }
+
+  get hasReports(): boolean {
+    return this.#queue.length > 0;
+  }
+
+  /** Runs whose outcome is open: what a stopping worker waits for. Lingering code is not waited for. */
+  get open(): number {
+    let open = 0;
+    for (const run of this.#runs.values()) if (run.phase.kind !== "lingering" || run.report !== undefined) open += 1;
+    return open;
+  }
+
+  /** Runs with code under way, for warnings. */
+  *executing(): Generator<Execution> {
+    for (const run of this.#runs.values()) if (run.codeRuns) yield run;
+  }
+
+  // ── messages of the server ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  assign(assignment: Assignment): void {
+    this.held.add(assignment.lease);
+    const run: Held = {
+      runId: assignment.runId,
+      assignment,
+      lease: assignment.lease,
+      key: leaseKey(assignment.lease),
+      attempt: assignment.attempt,
+      phase: { kind: "confirming" },
+      starts: 0,
+      codeRuns: false,
+      activeBeforeMs: msOf(assignment.activeBefore) ?? 0,
+      assignedAtMs: this.#params.monotonicMs(),
+      isConfirmed: false,
+      takesPlace: false,
+      isFenced: false,
+      isListed: false,
+      report: undefined,
+      isQueued: false,
+      isStartStale: false,
+      owesEnded: false,
+    };
+    this.#runs.set(run.key, run);
+    this.#takePlace(run, true);
+    if (this.#stopReason !== undefined) this.#interrupt(run, this.#stopReason);
+    else if (assignment.confirmFirst) this.#report(run, { kind: "started" });
+    else this.#start(run);
+  }
+
+  cancel(lease: Uint8Array, runId: string, reason: string): void {
+    const run = this.#runs.get(leaseKey(lease)) ?? this.#byRunId(runId);
+    if (run !== undefined) this.#cancel(run, reason);
+  }
+
+  /** The lease is no longer valid: nothing is to be reported. */
+  lost(lease: Uint8Array): void {
+    this.held.remove(lease);
+    const run = this.#runs.get(leaseKey(lease));
+    if (run === undefined) return;
+    this.#settleReport(run);
+    this.#linger(run, leaseLost());
+    run.isFenced = false;
+    run.isListed = false;
+    run.owesEnded = false;
+    if (!run.codeRuns) this.#drop(run);
+  }
+
+  /** The answer to the unacknowledged report of a lease. */
+  answer(lease: Uint8Array, instruction: Instruction): void {
+    const run = this.#runs.get(leaseKey(lease));
+    if (run === undefined) {
+      // Nobody here waits for it, but the set of held leases follows the server's words.
+      if (takesLease(instruction)) this.held.remove(lease);
+    } else if (run.isStartStale && instruction.kind !== "lost") run.isStartStale = false;
+    else this.#follow(run, instruction);
+  }
+
+  /** The answer to a lease that the hello named. */
+  answerHeld(lease: Uint8Array, instruction: Instruction): void {
+    const run = this.#runs.get(leaseKey(lease));
+    if (run === undefined) {
+      if (takesLease(instruction)) this.held.remove(lease);
+      return;
+    }
+    const wasFenced = run.isFenced;
+    run.isListed = false;
+    run.isFenced = false;
+    const isKnownEnd = instruction.kind === "cancel" && run.phase.kind === "lingering" && !wasFenced;
+    if (instruction.kind !== "goOn" && instruction.kind !== "keepWaiting" && !isKnownEnd)
+      this.#follow(run, instruction);
+    else if (wasFenced) this.#interrupt(run, fenced());
+    else if (run.report !== undefined) this.#enqueue(run);
+    else if (run.phase.kind === "lingering" && !run.codeRuns) this.#report(run, { kind: "ended" });
+  }
+
+  #follow(run: Held, instruction: Instruction): void {
+    const answered = run.report;
+    this.#settleReport(run);
+    switch (instruction.kind) {
+      case "goOn":
+        if (answered?.kind === "started" && run.phase.kind === "confirming") this.#start(run);
+        else if (run.phase.kind === "lingering" && !run.codeRuns) this.#report(run, { kind: "ended" });
+        return;
+      case "keepWaiting":
+        return;
+      case "retry":
+        this.#rename(run, instruction.lease);
+        this.#pause(run, instruction.attempt, instruction.delayMs);
+        return;
+      case "resume":
+        this.#rename(run, instruction.lease);
+        return;
+      case "cancel":
+        this.#cancel(run, instruction.reason);
+        return;
+      case "finished":
+      case "released":
+        this.#over(run, answered);
+        return;
+      case "lost":
+        this.lost(run.lease);
+    }
+  }
+
+  /** The server took the lease. */
+  #over(run: Held, answered: Report | undefined): void {
+    this.held.remove(run.lease);
+    if (answered?.kind === "ended" || run.phase.kind === "reporting") {
+      this.#drop(run);
+      return;
+    }
+    if (run.phase.kind !== "lingering") {
+      // It ended there without us, by its deadline for example.
+      this.#linger(run, leaseLost());
+      run.owesEnded = run.codeRuns;
+    }
+    if (run.codeRuns) return;
+    if (run.owesEnded) this.#report(run, { kind: "ended" });
+    else this.#drop(run);
+  }
+
+  // ── connections ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Every lease for a hello; what it names is not reported about until it is answered. */
+  list(): readonly { readonly lease: Uint8Array; readonly isFenced: boolean; readonly codeRuns: boolean }[] {
+    this.#queue = [];
+    for (const run of this.#runs.values()) {
+      run.isListed = this.held.has(run.key);
+      run.isQueued = false;
+      run.isStartStale = false;
+      if (run.isFenced) run.owesEnded = run.codeRuns;
+      // What the server no longer counts as held needs no answer first.
+      if (!run.isListed && run.report !== undefined) this.#enqueue(run);
+    }
+    return [...this.held.values()].map((lease) => {
+      const run = this.#runs.get(leaseKey(lease));
+      return { lease, isFenced: run?.isFenced ?? true, codeRuns: run?.codeRuns ?? false };
+    });
+  }
+
+  /** RUN-6: no heartbeat was acknowledged for too long. Outcomes that are known already are still reported; the server judges them. */
+  fence(): void {
+    for (const run of this.#runs.values()) {
+      if (run.phase.kind === "reporting" || run.phase.kind === "lingering") continue;
+      this.#settleReport(run);
+      this.#linger(run, fenced());
+      run.isFenced = true;
+    }
+  }
+
+  /** RUN-7: the grace period of a stopping worker is over. What is assigned from now on goes straight back. */
+  interruptAll(reason: Error): void {
+    this.#stopReason = reason;
+    for (const run of this.#runs.values()) {
+      if (run.phase.kind !== "reporting" && run.phase.kind !== "lingering") this.#interrupt(run, reason);
+    }
+  }
+
+  /** Reports that have not been sent on this connection, oldest first, while `fits` says so; at least one. */
+  takeReports(fits: (entry: ReportEntry) => boolean): readonly ReportEntry[] {
+    const taken: ReportEntry[] = [];
+    let index = 0;
+    for (; index < this.#queue.length; index += 1) {
+      const run = this.#queue[index];
+      if (run?.report === undefined || !run.isQueued) continue;
+      const entry = { lease: run.lease, report: run.report };
+      if (!fits(entry) && taken.length > 0) break;
+      run.isQueued = false;
+      run.isConfirmed = true;
+      taken.push(entry);
+    }
+    this.#queue = index >= this.#queue.length ? [] : this.#queue.slice(index);
+    return taken;
+  }
+
+  /** Whether a pick-up of that age waits for a heartbeat to confirm it. */
+  hasUnconfirmed(assignedUntilMs: number): boolean {
+    for (const run of this.#runs.values()) if (isUnconfirmed(run, assignedUntilMs)) return true;
+    return false;
+  }
+
+  /** Leases whose pick-up nothing has confirmed yet, taken at or before `assignedUntilMs`; they count as confirmed from now on. */
+  takeUnconfirmed(assignedUntilMs: number): readonly Uint8Array[] {
+    const leases: Uint8Array[] = [];
+    for (const run of this.#runs.values()) {
+      if (!isUnconfirmed(run, assignedUntilMs)) continue;
+      run.isConfirmed = true;
+      leases.push(run.lease);
+    }
+    return leases;
+  }
+
+  /** The connection is gone: what it carried may not have arrived. */
+  forgetSent(): void {
+    for (const run of this.#runs.values()) {
+      if (run.phase.kind === "running" && !run.assignment.confirmFirst) run.isConfirmed = false;
+    }
+  }
+
+  // ── transitions ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #start(run: Held): void {
+    run.starts += 1;
+    const { starts } = run;
+    run.codeRuns = true;
+    const started = this.#params.start({
+      assignment: run.assignment,
+      attempt: run.attempt,
+      activeBeforeMs: run.activeBeforeMs,
+      lease: () => (run.starts === starts && run.phase.kind === "running" ? run.lease : undefined),
+      onOutcome: (outcome) => {
+        if (run.starts === starts && run.phase.kind === "running") this.#outcome(run, outcome);
+      },
+      onEnded: () => {
+        if (run.starts === starts) this.#codeEnded(run);
+      },
+    });
+    const { attempt, maxDurationMs } = started;
+    const limit =
+      maxDurationMs === undefined
+        ? undefined
+        : this.#params.deadlines.set(maxDurationMs, () => this.#timeOut(run, starts, maxDurationMs));
+    run.phase = { kind: "running", attempt, limit, sinceMs: this.#params.monotonicMs() };
+  }
+
+  #outcome(run: Held, outcome: AttemptOutcome): void {
+    if (run.phase.kind !== "running") return;
+    run.phase.limit?.drop();
+    run.activeBeforeMs += this.#params.monotonicMs() - run.phase.sinceMs;
+    run.phase = { kind: "reporting" };
+    // A short pause is spent here, so its place is not offered to others in between.
+    const keepsPlace =
+      outcome.kind === "failed" &&
+      outcome.retryDelayMs !== undefined &&
+      outcome.retryDelayMs < this.limits.shortRetryMs;
+    if (!keepsPlace) this.#takePlace(run, false);
+    this.#report(run, outcome);
+  }
+
+  #pause(run: Held, attempt: number, delayMs: number): void {
+    run.attempt = attempt;
+    run.isConfirmed = true;
+    // Code that an uncaught error went ahead of is not of the coming attempt.
+    run.codeRuns = false;
+    this.#takePlace(run, true);
+    if (this.#stopReason !== undefined) {
+      this.#interrupt(run, this.#stopReason);
+      return;
+    }
+    const until = this.#params.deadlines.set(delayMs, () => this.#start(run));
+    run.phase = { kind: "pausing", until };
+  }
+
+  #timeOut(run: Held, starts: number, maxDurationMs: number): void {
+    if (run.starts !== starts || run.phase.kind !== "running") return;
+    this.#linger(run, new Error(`Run exceeded its maximum duration of ${maxDurationMs / 1_000} seconds`));
+    run.owesEnded = true;
+    this.#report(run, { kind: "timedOut" });
+  }
+
+  #interrupt(run: Held, reason: Error): void {
+    this.#overtake(run);
+    this.#linger(run, reason);
+    run.owesEnded = run.codeRuns;
+    this.#report(run, { kind: "interrupted", codeRunsOn: run.codeRuns });
+  }
+
+  #cancel(run: Held, reason: string): void {
+    const { phase } = run;
+    // The code of a reporting run has ended, unless an uncaught error went ahead of it; its report will be refused.
+    if (phase.kind === "reporting" && run.report !== undefined && !run.isQueued) return;
+    if (phase.kind === "lingering" && !run.isFenced) {
+      run.owesEnded = true;
+      if (!run.codeRuns && run.report === undefined) this.#report(run, { kind: "ended" });
+      return;
+    }
+    run.isFenced = false;
+    run.owesEnded = true;
+    this.#overtake(run);
+    if (phase.kind === "running") this.#lingerAs(run, () => phase.attempt.cancel(reason));
+    else this.#linger(run, abortError(reason));
+    if (!run.codeRuns) this.#report(run, { kind: "ended" });
+  }
+
+  #linger(run: Held, reason: Error): void {
+    const { phase } = run;
+    this.#lingerAs(run, () => {
+      if (phase.kind === "running") phase.attempt.abort(reason);
+    });
+  }
+
+  /** The run is over for this worker, except that its code may go on: it keeps its place for as long as that, 30 s at most. */
+  #lingerAs(run: Held, stop: () => void): void {
+    const { phase } = run;
+    if (phase.kind === "lingering") return;
+    if (phase.kind === "running") phase.limit?.drop();
+    if (phase.kind === "pausing") phase.until.drop();
+    const grace = run.codeRuns
+      ? this.#params.deadlines.set(this.limits.cancelGraceMs, () => this.#graceOver(run))
+      : undefined;
+    run.phase = { kind: "lingering", grace };
+    this.#takePlace(run, run.codeRuns);
+    // Last, because the code may end within the call.
+    stop();
+  }
+
+  #codeEnded(run: Held): void {
+    run.codeRuns = false;
+    if (run.phase.kind !== "lingering") return;
+    run.phase.grace?.drop();
+    this.#takePlace(run, false);
+    this.#oweEnded(run);
+  }
+
+  /** Its slot is free at the server by now as well; the place is given back, and the run forgotten. */
+  #graceOver(run: Held): void {
+    this.#takePlace(run, false);
+    this.#oweEnded(run);
+  }
+
+  #oweEnded(run: Held): void {
+    // An unanswered report or hello comes first; whoever follows its answer looks at `owesEnded` again.
+    if (run.report !== undefined || run.isListed || run.isFenced || this.#runs.get(run.key) !== run) return;
+    if (run.owesEnded) this.#report(run, { kind: "ended" });
+    else this.#drop(run);
+  }
+
+  #rename(run: Held, lease: Uint8Array): void {
+    this.held.remove(run.lease);
+    this.held.add(lease);
+    this.#runs.delete(run.key);
+    run.lease = lease;
+    run.key = leaseKey(lease);
+    this.#runs.set(run.key, run);
+  }
+
+  #drop(run: Held): void {
+    if (run.phase.kind === "lingering") run.phase.grace?.drop();
+    this.#settleReport(run);
+    this.#takePlace(run, false);
+    if (this.#runs.get(run.key) === run) this.#runs.delete(run.key);
+    this.#params.changed();
+  }
+
+  #report(run: Held, report: Report): void {
+    if (run.report === undefined) this.#unanswered += 1;
+    run.report = report;
+    this.#enqueue(run);
+    this.#params.changed();
+  }
+
+  #enqueue(run: Held): void {
+    if (run.isQueued || run.isListed) return;
+    run.isQueued = true;
+    this.#queue.push(run);
+  }
+
+  /** Another report takes the place of one that was not answered. */
+  #overtake(run: Held): void {
+    if (run.report?.kind === "started" && !run.isQueued && !run.isListed) run.isStartStale = true;
+    this.#settleReport(run);
+  }
+
+  #settleReport(run: Held): void {
+    if (run.report === undefined) return;
+    run.report = undefined;
+    run.isQueued = false;
+    this.#unanswered -= 1;
+  }
+
+  #takePlace(run: Held, takes: boolean): void {
+    if (run.takesPlace === takes) return;
+    run.takesPlace = takes;
+    this.#places += takes ? 1 : -1;
+    if (!takes) this.#params.changed();
+  }
+
+  #byRunId(runId: string): Held | undefined {
+    let newest: Held | undefined;
+    for (const run of this.#runs.values()) if (run.runId === runId) newest = run;
+    return newest;
+  }
+}
+
+function isUnconfirmed(run: Held, assignedUntilMs: number): boolean {
+  return !run.isConfirmed && !run.isListed && run.phase.kind === "running" && run.assignedAtMs <= assignedUntilMs;
+}
+
+function takesLease(instruction: Instruction): boolean {
+  return instruction.kind !== "goOn" && instruction.kind !== "keepWaiting" && instruction.kind !== "cancel";
+}
+
+function leaseLost(): Error {
+  return abortError("The run was given to another worker");
+}
+
+function fenced(): Error {
+  return abortError("The worker has been out of touch with the server for too long; the run will be executed again");
+}
+
+function abortError(message: string): Error {
+  const error = new Error(message);
+  error.name = "AbortError";
+  return error;
+}

@@ -1,0 +1,86 @@
+/** Turns an assignment into code that runs: opens the spec, finds the task, makes the context, starts the attempt. */
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { type RunSpec, RunSpecSchema } from "../gen/hairtrigger/v1/run_pb.js";
+import { Attempt, type AttemptParams } from "./attempt.js";
+import { AttemptError } from "./attempt-failure.js";
+import type { WorkerClock } from "./clock.js";
+import { runContext } from "./context.js";
+import type { StartAttempt } from "./executions.js";
+import { hookPlan } from "./hooks.js";
+import { resolveRetryPolicy } from "./retry-policy.js";
+import { effectiveMaxDuration, policyOf, type TaskPlan } from "./task-plan.js";
+import type { WorkerLog } from "./worker-log.js";
+
+export interface ExecutorParams {
+  readonly plans: ReadonlyMap<string, TaskPlan>;
+  readonly clock: WorkerClock;
+  readonly log: WorkerLog;
+  readonly facts: () => { readonly sessionId: string; readonly environment: string; readonly outputBytesMax: number };
+  readonly logLine: AttemptParams["logLine"];
+  readonly withCredentials: AttemptParams["withCredentials"];
+}
+
+export function attemptStarter(params: ExecutorParams): StartAttempt {
+  const { plans, clock, log } = params;
+  return (input) => {
+    const { assignment } = input;
+    const spec = readSpec(assignment.spec);
+    const plan = plans.get(spec.taskId) ?? unknownTask(spec);
+    const policy = policyOf(plan, assignment.maxAttempts);
+    const maxDuration =
+      assignment.maxDurationSeconds === undefined
+        ? plan.maxDuration
+        : effectiveMaxDuration(assignment.maxDurationSeconds);
+    const facts = params.facts();
+    const attempt = new Attempt({
+      input,
+      spec,
+      plan,
+      policy,
+      ctx: runContext({
+        assignment,
+        spec,
+        attempt: input.attempt,
+        tags: assignment.tags,
+        activeBeforeMs: input.activeBeforeMs,
+        maxAttempts: policy.maxAttempts,
+        maxDuration,
+        environment: facts.environment,
+        now: new Date(clock.nowMs()),
+      }),
+      outputBytesMax: facts.outputBytesMax,
+      nowMs: () => clock.nowMs(),
+      random: () => clock.random(),
+      logError: (message, error) => log.error(message, error),
+      sessionId: () => params.facts().sessionId,
+      logLine: params.logLine,
+      withCredentials: params.withCredentials,
+    });
+    attempt.start();
+    return { attempt, maxDurationMs: maxDuration === undefined ? undefined : maxDuration * 1_000 };
+  };
+}
+
+/** Bytes that are no spec are the server's mistake; they must cost one run, not the stream and every run on it. */
+function readSpec(bytes: Uint8Array): RunSpec {
+  try {
+    return fromBinary(RunSpecSchema, bytes);
+  } catch {
+    return create(RunSpecSchema);
+  }
+}
+
+/** The server gives only runs of declared tasks; one of another is its mistake, and fails without harm to the rest. */
+function unknownTask({ taskId }: RunSpec): TaskPlan {
+  return {
+    definition: {
+      id: taskId,
+      run() {
+        throw new AttemptError("TASK_INPUT_ERROR", `This worker has no task "${taskId}"`);
+      },
+    },
+    hooks: hookPlan({}, []),
+    policy: resolveRetryPolicy(),
+    maxDuration: undefined,
+  };
+}

@@ -1,0 +1,431 @@
+/**
+ * A worker's session: what it says to servers and what it makes of their answers. It owns the connection, the beat and the fence; the runs are
+ * in executions.ts.
+ *
+ *   starting ──welcome──▶ serving ──stop()──▶ draining ──nothing open, or grace over──▶ interrupting ──▶ closed
+ *
+ * - One message holds everything that is pending (design 8). Credit is an absolute number and is said when it differs from what the server
+ *   believes, which is what was said last minus what it has assigned since.
+ * - Time is looked at in one place, `#pulse`: beats, the reconnect, the fence, confirmations of pick-ups, and blocked event loops. One timer
+ *   stands at the next of these, a second ahead at most.
+ * - The fence is also checked before every message: after a blocked loop or a suspended machine, nothing may be said in the name of runs that
+ *   others may hold by now.
+ */
+import { create } from "@bufbuild/protobuf";
+import { type Hello, HelloSchema, type Welcome } from "../gen/hairtrigger/worker/v1/worker_pb.js";
+import {
+  type OpenSessionRequest,
+  OpenSessionRequestSchema,
+  type OpenSessionResponse,
+} from "../gen/hairtrigger/worker/v1/worker_service_pb.js";
+import type { LogRecord } from "../run-context.js";
+import type { WorkerClock, WorkerTimer } from "./clock.js";
+import { Connection, type ConnectionHost } from "./connection.js";
+import { createDeadlines, type Deadlines } from "./deadlines.js";
+import { Executions, type StartAttempt } from "./executions.js";
+import { DEFAULT_FENCE_PERIODS, type FencePeriods, type FenceState, fenceAction, nextCheckMs } from "./fence.js";
+import { LogBuffer } from "./log-buffer.js";
+import { addReport, instructionOf, msOf, reportBytes } from "./messages.js";
+import type { OpenStream } from "./session-stream.js";
+import type { WorkerLog } from "./worker-log.js";
+
+/** What the server told with its welcome. */
+export interface SessionFacts {
+  readonly sessionId: string;
+  /** Slug. */
+  readonly environment: string;
+  readonly outputBytesMax: number;
+}
+
+export interface SessionParams {
+  readonly baseUrl: string;
+  readonly openStream: OpenStream;
+  readonly clock: WorkerClock;
+  readonly log: WorkerLog;
+  readonly concurrency: number;
+  readonly gracePeriodMs: number;
+  readonly sessionId: string;
+  /** Identity, tasks and queues; what changes from connection to connection is filled in here. */
+  readonly declaration: Pick<Hello, "identity" | "protocolVersion" | "tasks" | "queues">;
+  readonly start: StartAttempt;
+  /** Whether a refusal of the first connection is final: the key or the declaration is wrong, waiting does not help (WRK-1). */
+  readonly isFinal: (error: unknown) => boolean;
+}
+
+/** WRK-4. */
+const BLOCKED_MS = 5_000;
+/** Longest time between two looks at the clock; also how late a blocked event loop is noticed. */
+const PULSE_MAX_MS = 1_000;
+/** WRK-1: pause between warnings about a server that cannot be reached. */
+const WARNING_PAUSE_MS = 10_000;
+/** Share of the pick-up window after which a heartbeat confirms what nothing has confirmed yet (RUN-6). */
+const CONFIRM_SHARE = 0.3;
+/** Bytes of reports in one message, well below what servers accept (PAY-12); a single larger output goes alone. */
+const FLUSH_BYTES = 4 * 1_024 * 1_024;
+/** Reports without an answer beyond which no more runs are taken, so that a server that cannot write does not fill our memory. */
+const UNANSWERED_MAX = 10_000;
+/** How long a stopping worker waits for the answers to its last reports. */
+const LAST_WORDS_MS = 5_000;
+
+type Life = "new" | "starting" | "serving" | "draining" | "interrupting" | "closed";
+
+export class Session implements ConnectionHost {
+  readonly deadlines: Deadlines;
+  readonly #params: SessionParams;
+  readonly #executions: Executions;
+  readonly #connection: Connection;
+  readonly #logs = new LogBuffer();
+  readonly #beats = new Map<bigint, number>();
+  #life: Life = "new";
+  #facts: SessionFacts;
+  #periods: FencePeriods = DEFAULT_FENCE_PERIODS;
+  #confirmMs = 10_000 * CONFIRM_SHARE;
+  #ackedSentMs: number | undefined;
+  #beatMs = 0;
+  #isFenced = false;
+  #beatNumber = 0n;
+  #wantsBeat = false;
+  #wantsHello = false;
+  #epoch = 0;
+  #receivedSequence = 0n;
+  #creditAtServer: number | undefined;
+  #saidDraining = false;
+  #pulseTimer: WorkerTimer | undefined;
+  #pulseDueMs = 0;
+  #warnedMs = Number.NEGATIVE_INFINITY;
+  #settleStart: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | undefined;
+  #settleClosed: () => void = () => undefined;
+  readonly closed: Promise<void>;
+
+  constructor(params: SessionParams) {
+    this.#params = params;
+    this.#facts = { sessionId: params.sessionId, environment: "", outputBytesMax: Number.POSITIVE_INFINITY };
+    this.deadlines = createDeadlines(params.clock);
+    this.#executions = new Executions({
+      concurrency: params.concurrency,
+      deadlines: this.deadlines,
+      monotonicMs: () => params.clock.monotonicMs(),
+      start: params.start,
+      changed: () => this.#changed(),
+    });
+    this.#connection = new Connection(params.openStream, params.clock, this);
+    this.closed = new Promise((resolve) => {
+      this.#settleClosed = resolve;
+    });
+  }
+
+  get facts(): SessionFacts {
+    return this.#facts;
+  }
+
+  /** Takes a line for a run's log; it goes with the next message. */
+  addLog(runId: string, attempt: number, line: LogRecord): void {
+    this.#logs.add(runId, attempt, line);
+    this.#connection.flush();
+  }
+
+  /** Resolves when a server has registered the worker; rejects for what waiting cannot heal, and when stopped before. */
+  start(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#settleStart = { resolve, reject };
+      this.#life = "starting";
+      this.#connection.start();
+      this.#pulse();
+    });
+  }
+
+  /** RUN-7. Idempotent; resolves when the worker holds nothing any more and the connection is closed. */
+  stop(): Promise<void> {
+    if (this.#life === "new" || this.#life === "starting") {
+      this.#settleStart?.reject(new Error("The worker was stopped before it was registered"));
+      this.#settleStart = undefined;
+      void this.#close();
+    } else if (this.#life === "serving") {
+      this.#life = "draining";
+      this.deadlines.set(this.#params.gracePeriodMs, () => this.#interrupt());
+      this.#changed();
+    }
+    return this.closed;
+  }
+
+  // ── the connection's questions ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  hello(epoch: number): OpenSessionRequest {
+    this.#epoch = epoch;
+    this.#receivedSequence = 0n;
+    this.#creditAtServer = undefined;
+    this.#saidDraining = false;
+    this.#beatNumber = 0n;
+    this.#beats.clear();
+    this.#wantsBeat = false;
+    this.#wantsHello = false;
+    this.#executions.forgetSent();
+    return create(OpenSessionRequestSchema, { hello: this.#hello() });
+  }
+
+  nextMessage(): OpenSessionRequest | undefined {
+    this.#fenceIfDue();
+    const message = create(OpenSessionRequestSchema);
+    let isEmpty = true;
+    if (this.#wantsHello) {
+      this.#wantsHello = false;
+      message.hello = this.#hello();
+      isEmpty = false;
+    }
+    const freePlaces = this.#freePlaces();
+    if (freePlaces !== this.#creditAtServer) {
+      this.#creditAtServer = freePlaces;
+      message.credit = {
+        $typeName: "hairtrigger.worker.v1.Credit",
+        freePlaces,
+        receivedSequence: this.#receivedSequence,
+      };
+      isEmpty = false;
+    }
+    if (this.#wantsBeat) {
+      this.#addBeat(message);
+      isEmpty = false;
+    }
+    if (this.#executions.hasReports) {
+      let bytes = 0;
+      const reports = this.#executions.takeReports((entry) => {
+        bytes += reportBytes(entry);
+        return bytes <= FLUSH_BYTES;
+      });
+      for (const entry of reports) addReport(message, entry);
+      isEmpty &&= reports.length === 0;
+    }
+    if (!this.#logs.isEmpty) {
+      message.logs = this.#logs.take();
+      isEmpty = false;
+    }
+    if (this.#isStopping && !this.#saidDraining) {
+      this.#saidDraining = true;
+      message.draining = true;
+      isEmpty = false;
+    }
+    return isEmpty ? undefined : message;
+  }
+
+  received(message: OpenSessionResponse): void {
+    if (message.welcome !== undefined) this.#welcome(message.welcome);
+    for (const assignment of message.assignments) {
+      if (this.#creditAtServer !== undefined) this.#creditAtServer -= 1;
+      this.#executions.assign(assignment);
+    }
+    for (const resume of message.resumes) {
+      if (this.#creditAtServer !== undefined) this.#creditAtServer -= 1;
+      this.#executions.answer(resume.waitingLease, { kind: "resume", lease: resume.lease });
+    }
+    for (const { lease, runId, reason } of message.cancels) this.#executions.cancel(lease, runId, reason);
+    for (const answer of message.acknowledgements) {
+      const instruction = instructionOf(answer);
+      if (instruction !== undefined) this.#executions.answer(answer.lease, instruction);
+    }
+    for (const { lease } of message.lost) this.#executions.lost(lease);
+    if (message.heartbeatAck !== undefined) this.#acknowledged(message.heartbeatAck.number);
+    for (const answer of message.held) {
+      const instruction = instructionOf(answer);
+      if (instruction !== undefined) this.#executions.answerHeld(answer.lease, instruction);
+    }
+    this.#receivedSequence = message.sequence;
+    if (message.resync) this.#wantsHello = true;
+    if (message.drain !== undefined) this.#connection.reconnect(new Error("The server is about to stop"));
+    this.#afterChange();
+  }
+
+  disconnected(error: unknown): void {
+    if (this.#life === "starting" && this.#params.isFinal(error)) {
+      this.#settleStart?.reject(error);
+      this.#settleStart = undefined;
+      void this.#close();
+      return;
+    }
+    const nowMs = this.#params.clock.monotonicMs();
+    if (nowMs - this.#warnedMs >= WARNING_PAUSE_MS && this.#life !== "closed") {
+      this.#warnedMs = nowMs;
+      const reason = error instanceof Error ? error.message : "the server ended the connection";
+      this.#params.log.warn(`No connection to ${this.#params.baseUrl} (${reason}); trying again`);
+    }
+    this.#schedule();
+  }
+
+  #hello(): Hello {
+    const held = this.#executions.list().map(({ lease, isFenced, codeRuns }) => ({
+      $typeName: "hairtrigger.worker.v1.HeldLease" as const,
+      lease,
+      interrupted: isFenced,
+      codeRunsOn: isFenced && codeRuns,
+    }));
+    const { declaration, concurrency } = this.#params;
+    return create(HelloSchema, {
+      ...declaration,
+      sessionId: this.#facts.sessionId,
+      connectionEpoch: this.#epoch,
+      concurrency,
+      held,
+    });
+  }
+
+  #welcome(welcome: Welcome): void {
+    const { sessionId, environment, heartbeatInterval, reconnectAfter, fenceAfter, pickUpTimeout } = welcome;
+    this.#facts = { sessionId, environment, outputBytesMax: Number(welcome.outputBytesMax) };
+    this.#periods = {
+      heartbeatMs: msOf(heartbeatInterval) ?? DEFAULT_FENCE_PERIODS.heartbeatMs,
+      reconnectMs: msOf(reconnectAfter) ?? DEFAULT_FENCE_PERIODS.reconnectMs,
+      selfFenceMs: msOf(fenceAfter) ?? DEFAULT_FENCE_PERIODS.selfFenceMs,
+    };
+    this.#confirmMs = (msOf(pickUpTimeout) ?? 10_000) * CONFIRM_SHARE;
+    this.#executions.limits = {
+      cancelGraceMs: msOf(welcome.cancelGrace) ?? this.#executions.limits.cancelGraceMs,
+      shortRetryMs: msOf(welcome.shortRetryLimit) ?? this.#executions.limits.shortRetryMs,
+    };
+    const helloSentMs = this.#connection.helloSentMs ?? this.#params.clock.monotonicMs();
+    this.#heard(helloSentMs);
+    this.#beatMs = helloSentMs;
+    if (this.#life === "starting") {
+      this.#life = "serving";
+      this.#settleStart?.resolve();
+      this.#settleStart = undefined;
+    }
+  }
+
+  // ── time ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #pulse(): void {
+    this.#pulseTimer = undefined;
+    const nowMs = this.#params.clock.monotonicMs();
+    const lateMs = nowMs - this.#pulseDueMs;
+    if (this.#pulseDueMs > 0 && lateMs > BLOCKED_MS) this.#warnBlocked(lateMs);
+    this.#fenceIfDue();
+    switch (fenceAction(this.#periods, this.#fenceState(), nowMs)) {
+      case "reconnect":
+        this.#connection.reconnect(new Error(`no answer for ${Math.round(this.#periods.reconnectMs / 1_000)} s`));
+        break;
+      case "beat":
+        this.#wantBeat(nowMs);
+        break;
+      case "fence":
+      case "none":
+        if (this.#connection.isWelcome && this.#executions.hasUnconfirmed(nowMs - this.#confirmMs))
+          this.#wantBeat(nowMs);
+    }
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#life === "closed") return;
+    this.#pulseTimer?.cancel();
+    const { clock } = this.#params;
+    const nowMs = clock.monotonicMs();
+    const delayMs = Math.min(PULSE_MAX_MS, nextCheckMs(this.#periods, this.#fenceState(), nowMs) ?? PULSE_MAX_MS);
+    this.#pulseDueMs = nowMs + delayMs;
+    this.#pulseTimer = clock.setTimer(delayMs, () => this.#pulse());
+  }
+
+  #fenceState(): FenceState {
+    const helloSentMs = this.#connection.helloSentMs;
+    return {
+      ackedSentMs: this.#ackedSentMs,
+      isFenced: this.#isFenced,
+      unansweredHellos: this.#connection.failures,
+      connection:
+        helloSentMs === undefined
+          ? undefined
+          : { helloSentMs, beatSentMs: Math.max(this.#beatMs, helloSentMs), isWelcome: this.#connection.isWelcome },
+    };
+  }
+
+  #fenceIfDue(): void {
+    if (fenceAction(this.#periods, this.#fenceState(), this.#params.clock.monotonicMs()) !== "fence") return;
+    this.#isFenced = true;
+    this.#params.log.warn(
+      `No server has answered for ${Math.round(this.#periods.selfFenceMs / 1_000)} s; giving up what runs`,
+    );
+    this.#executions.fence();
+  }
+
+  #wantBeat(nowMs: number): void {
+    this.#wantsBeat = true;
+    // Counted from the wish: a connection that takes nothing must not be asked again and again.
+    this.#beatMs = nowMs;
+    this.#connection.flush();
+  }
+
+  #addBeat(message: OpenSessionRequest): void {
+    this.#wantsBeat = false;
+    this.#beatNumber += 1n;
+    const nowMs = this.#params.clock.monotonicMs();
+    this.#beats.set(this.#beatNumber, nowMs);
+    message.heartbeat = {
+      $typeName: "hairtrigger.worker.v1.Heartbeat",
+      number: this.#beatNumber,
+      receivedSequence: this.#receivedSequence,
+      heldCount: this.#executions.held.size,
+      heldChecksum: this.#executions.held.checksum,
+      startedLeases: [...this.#executions.takeUnconfirmed(nowMs)],
+    };
+  }
+
+  #acknowledged(number: bigint): void {
+    const sentMs = this.#beats.get(number);
+    if (sentMs === undefined) return;
+    for (const earlier of this.#beats.keys()) if (earlier <= number) this.#beats.delete(earlier);
+    this.#heard(sentMs);
+  }
+
+  #heard(sentMs: number): void {
+    this.#ackedSentMs = Math.max(this.#ackedSentMs ?? sentMs, sentMs);
+    this.#isFenced = false;
+    this.#schedule();
+  }
+
+  #warnBlocked(lateMs: number): void {
+    const runs = [...this.#executions.executing()].map(({ runId }) => runId);
+    const named = runs.length === 0 ? "no run was executing" : `executing: ${runs.slice(0, 10).join(", ")}`;
+    this.#params.log.warn(
+      `The event loop was blocked for ${(lateMs / 1_000).toFixed(1)} s (${named}). ` +
+        'Long synchronous work keeps heartbeats back: await heartbeats.yield() in it, or give the task isolation: "process"',
+    );
+  }
+
+  // ── places, and the end ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get #isStopping(): boolean {
+    return this.#life === "draining" || this.#life === "interrupting";
+  }
+
+  #freePlaces(): number {
+    if (this.#life !== "serving" || this.#executions.unanswered > UNANSWERED_MAX) return 0;
+    return Math.max(0, this.#params.concurrency - this.#executions.places);
+  }
+
+  #changed(): void {
+    this.#connection.flush();
+    // Not at once: a run that gives its place back may be about to report.
+    if (this.#isStopping) queueMicrotask(() => this.#afterChange());
+  }
+
+  #afterChange(): void {
+    if (this.#isStopping && this.#executions.open === 0) void this.#close();
+  }
+
+  #interrupt(): void {
+    if (this.#life !== "draining") return;
+    this.#life = "interrupting";
+    const reason = new Error("The worker stops; the run will be executed again");
+    reason.name = "AbortError";
+    this.#executions.interruptAll(reason);
+    this.deadlines.set(LAST_WORDS_MS, () => void this.#close());
+    this.#afterChange();
+  }
+
+  async #close(): Promise<void> {
+    if (this.#life === "closed") return;
+    this.#life = "closed";
+    this.#pulseTimer?.cancel();
+    this.deadlines.clear();
+    await this.#connection.close();
+    this.#settleClosed();
+  }
+}

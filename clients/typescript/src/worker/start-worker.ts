@@ -1,0 +1,223 @@
+/** The public face of the worker (WRK-1…3). */
+
+import { create } from "@bufbuild/protobuf";
+import type { Interceptor } from "@connectrpc/connect";
+import { callSettings, withAuth } from "../configuration.js";
+import { callError } from "../convert/error.js";
+import { ApiError } from "../errors.js";
+import { type Hello, HelloSchema } from "../gen/hairtrigger/worker/v1/worker_pb.js";
+import type { RetryOptions } from "../retry-options.js";
+import { currentRun } from "../run-context.js";
+import { collectTasks, type TaskSource } from "../task.js";
+import { callHeaders } from "../transport.js";
+import { PROTOCOL_VERSION } from "../version.js";
+import { Attempt } from "./attempt.js";
+import { systemClock, type WorkerClock } from "./clock.js";
+import { taskDeclaration, workerIdentity } from "./declarations.js";
+import { attemptStarter } from "./executor.js";
+import type { HookSet } from "./hooks.js";
+import { stopOnSignals } from "./process-signals.js";
+import { retryPolicyMistake } from "./retry-policy.js";
+import { Session } from "./session.js";
+import { newSessionId } from "./session-id.js";
+import { grpcStreams, type OpenStream } from "./session-stream.js";
+import { type TaskPlan, taskPlan } from "./task-plan.js";
+import { takeUncaught } from "./uncaught.js";
+import { consoleLog, type WorkerLog } from "./worker-log.js";
+
+export interface WorkerOptions {
+  /** Task objects, or module namespaces (`import * as tasks from "./tasks.js"`), of which every exported task is taken. */
+  readonly tasks: readonly TaskSource[];
+  /** Runs executed at once. An integer from 1. Default 10. */
+  readonly concurrency?: number;
+  /** For tasks that leave members open. Default: RTY-1. */
+  readonly retry?: RetryOptions;
+  /** For tasks without one: longest wait before the first start, a duration string or whole seconds. Default: none. */
+  readonly ttl?: string | number;
+  /** For tasks without one: longest active time of an attempt in seconds, at least 5. Default: none. */
+  readonly maxDuration?: number;
+  /** Called for every run, before the task's own (HOK-2). */
+  readonly hooks?: HookSet;
+  /** Milliseconds that a stopping worker lets runs finish (RUN-7). Default 25,000. */
+  readonly gracePeriodMs?: number;
+  /** Stop on SIGTERM and SIGINT, then end the process (WRK-2). Default true. */
+  readonly handleSignals?: boolean;
+  /** Secret key. Default: `configure`, then `TRIGGER_SECRET_KEY`. What the tasks themselves call goes to the same server. */
+  readonly accessToken?: string;
+  /** Address of the server. Default: `configure`, then `TRIGGER_API_URL`, then `http://127.0.0.1:7470`. */
+  readonly baseURL?: string;
+}
+
+export interface Worker {
+  /** Id of its session, as in `runs.retrieve(id).workerId`. It changes if the session lapses in a long outage. */
+  readonly id: string;
+  /** Resolved: `startWorker` gives the worker away only when it is registered. */
+  readonly ready: Promise<void>;
+  /**
+   * Takes nothing new, lets runs finish within the grace period, gives the rest back uncounted (RUN-7). Resolves with `closed`. Idempotent.
+   */
+  stop(): Promise<void>;
+  /** Resolves when the worker has ended. */
+  readonly closed: Promise<void>;
+}
+
+/** What tests put in place of the world. */
+export interface WorkerWorld {
+  readonly clock: WorkerClock;
+  readonly log: WorkerLog;
+  readonly openStream?: OpenStream;
+}
+
+const CONCURRENCY_DEFAULT = 10;
+const GRACE_PERIOD_DEFAULT_MS = 25_000;
+/** The server's bound for one worker's places; far above what one event loop can serve. */
+const CONCURRENCY_MAX = 100_000;
+
+/**
+ * Connects this process to the server and executes runs of these tasks until it is stopped.
+ *
+ * ```ts
+ * const worker = await startWorker({ tasks: [resize, sendEmail], concurrency: 50 });
+ * ```
+ * Resolves when the worker is registered. A server that cannot be reached is tried for ever, with a warning every 10 s.
+ * @throws TypeError for malformed options or tasks; Error naming the id for two tasks of one id.
+ * @throws ApiClientMissingError without credentials; AuthenticationError for a key that the server does not know; another ApiError if the
+ * server refuses the declarations.
+ */
+export function startWorker(options: WorkerOptions): Promise<Worker> {
+  return startWorkerIn({ clock: systemClock(), log: consoleLog }, options);
+}
+
+/** {@link startWorker} in a world of one's own. */
+export async function startWorkerIn(world: WorkerWorld, options: WorkerOptions): Promise<Worker> {
+  checkOptions(options);
+  const { clock, log } = world;
+  const definitions = collectTasks(options.tasks);
+  const { accessToken, baseURL } = callSettings({
+    clientConfig: { accessToken: options.accessToken, baseURL: options.baseURL },
+  });
+  const defaults = {
+    retry: options.retry,
+    ttl: options.ttl,
+    maxDuration: options.maxDuration,
+    hooks: options.hooks === undefined ? [] : [options.hooks],
+  };
+  const plans = new Map<string, TaskPlan>();
+  for (const definition of definitions.values()) {
+    checkRetry(`task "${definition.id}"`, definition.retry);
+    plans.set(definition.id, taskPlan(definition, defaults));
+  }
+  const session: Session = new Session({
+    baseUrl: baseURL,
+    openStream: world.openStream ?? grpcStreams(baseURL, [credentials(accessToken)]),
+    clock,
+    log,
+    concurrency: options.concurrency ?? CONCURRENCY_DEFAULT,
+    gracePeriodMs: options.gracePeriodMs ?? GRACE_PERIOD_DEFAULT_MS,
+    sessionId: newSessionId(clock.nowMs(), crypto.getRandomValues(new Uint8Array(10))),
+    declaration: declaration([...definitions.values()].map((definition) => taskDeclaration(definition, defaults))),
+    start: attemptStarter({
+      plans,
+      clock,
+      log,
+      facts: () => session.facts,
+      logLine: (runId, attempt, line) => session.addLog(runId, attempt, line),
+      withCredentials: inTaskCredentials(options),
+    }),
+    isFinal: (error) => isFinal(callError(error, baseURL)),
+  });
+  return open(session, { options, log, baseURL });
+}
+
+async function open(
+  session: Session,
+  { options, log, baseURL }: { readonly options: WorkerOptions; readonly log: WorkerLog; readonly baseURL: string },
+): Promise<Worker> {
+  const releaseUncaught = takeUncaught((error) => {
+    const run = currentRun();
+    if (!(run instanceof Attempt)) return false;
+    if (!run.failUncaught(error)) log.error(`Uncaught error of run ${run.ctx.run.id} after its outcome:`, error);
+    return true;
+  }, log);
+  const stop = (): Promise<void> => session.stop();
+  const releaseSignals = (options.handleSignals ?? true) ? stopOnSignals({ stop }, log) : () => undefined;
+  const closed = (async () => {
+    await session.closed;
+    releaseUncaught();
+    releaseSignals();
+  })();
+  try {
+    await session.start();
+  } catch (error) {
+    await closed;
+    throw error instanceof Error && error.name !== "ConnectError" ? error : callError(error, baseURL);
+  }
+  return {
+    get id() {
+      return session.facts.sessionId;
+    },
+    ready: Promise.resolve(),
+    stop: () => {
+      void session.stop();
+      return closed;
+    },
+    closed,
+  };
+}
+
+function declaration(tasks: Hello["tasks"]): Pick<Hello, "identity" | "protocolVersion" | "tasks" | "queues"> {
+  return create(HelloSchema, { identity: workerIdentity(), protocolVersion: PROTOCOL_VERSION, tasks });
+}
+
+function credentials(accessToken: string): Interceptor {
+  const headers = callHeaders(accessToken);
+  return (next) => (request) => {
+    for (const [name, value] of headers) request.header.set(name, value);
+    return next(request);
+  };
+}
+
+/** Calls made by tasks go where the worker's own do, also where only `startWorker` was told the key. */
+function inTaskCredentials({ accessToken, baseURL }: WorkerOptions): (fn: () => void) => void {
+  if (accessToken === undefined && baseURL === undefined) return (fn) => fn();
+  return (fn) => withAuth({ accessToken, baseURL }, fn);
+}
+
+/** Refusals of the first connection that waiting cannot heal. */
+function isFinal(error: Error): boolean {
+  if (!(error instanceof ApiError)) return false;
+  switch (error.code) {
+    case "unauthenticated":
+    case "permission_denied":
+    case "invalid_argument":
+    case "failed_precondition":
+    case "out_of_range":
+    case "unimplemented":
+    case "not_found":
+      return true;
+    default:
+      return false;
+  }
+}
+
+function checkOptions(options: WorkerOptions): void {
+  const { concurrency, gracePeriodMs, tasks } = options;
+  if (!Array.isArray(tasks) || tasks.length === 0) {
+    throw new TypeError("startWorker needs tasks: an array of tasks or of modules that export them");
+  }
+  if (
+    concurrency !== undefined &&
+    !(Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= CONCURRENCY_MAX)
+  ) {
+    throw new TypeError(`concurrency must be an integer from 1 to ${CONCURRENCY_MAX}, got ${concurrency}`);
+  }
+  if (gracePeriodMs !== undefined && !(Number.isFinite(gracePeriodMs) && gracePeriodMs >= 0)) {
+    throw new TypeError(`gracePeriodMs must be a number of milliseconds from 0, got ${gracePeriodMs}`);
+  }
+  checkRetry("startWorker", options.retry);
+}
+
+function checkRetry(where: string, retry: RetryOptions | undefined): void {
+  const mistake = retry === undefined ? undefined : retryPolicyMistake(retry);
+  if (mistake !== undefined) throw new TypeError(`${where}: ${mistake}`);
+}
