@@ -1,0 +1,83 @@
+/** AuthService: tokens for clients that cannot sign. Keys are managed on the server's host in this version; their methods answer UNIMPLEMENTED. */
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { AuthService, CreatePublicTokenRequest } from "#proto/hairtrigger/v1/auth_service_pb.js";
+import { TOKEN_LIFE_DEFAULT_MS } from "../auth/authenticate.js";
+import { requireSecretKey } from "../auth/authorise.js";
+import { parseScope, type Scope } from "../auth/scopes.js";
+import { parseDuration } from "../domain/duration.js";
+import { rejectIfAny, shown, type Violation } from "../domain/error.js";
+import { principalOf } from "./call-scope.js";
+import { msOfTimestamp, timestampOf } from "./convert/time.js";
+import type { ServiceDeps } from "./services.js";
+
+export function createAuthService({ authentication, clock }: ServiceDeps): Partial<ServiceImpl<typeof AuthService>> {
+  return {
+    async createPublicToken(request, context) {
+      const { keyName } = requireSecretKey(principalOf(context), "CreatePublicToken");
+      const violations: Violation[] = [];
+      const scopes = scopesOf(request.scopes, violations);
+      const nowMs = clock.nowMs();
+      const expiresAtMs = expiryOf(request, nowMs, violations);
+      violations.push(...unserved(request));
+      rejectIfAny(violations);
+      const token = await authentication.createPublicToken({ keyName, scopes, expiresAtMs });
+      return { token, expireTime: timestampOf(Math.floor(expiresAtMs / 1_000) * 1_000) };
+    },
+  };
+}
+
+function scopesOf(texts: readonly string[], violations: Violation[]): readonly Scope[] {
+  return texts.flatMap((text, index) => {
+    const scope = parseScope(text);
+    if (scope !== undefined) return [scope];
+    const got = shown(text);
+    violations.push({
+      field: `scopes[${index}]`,
+      reason: "INVALID_REQUEST",
+      message: `Unknown scope ${got}`,
+      metadata: { got },
+    });
+    return [];
+  });
+}
+
+/** Unix milliseconds; a malformed or past one is noted. */
+function expiryOf({ expiration }: CreatePublicTokenRequest, nowMs: number, violations: Violation[]): number {
+  const expiresAtMs = readExpiry(expiration, nowMs);
+  if (expiresAtMs !== undefined && expiresAtMs > nowMs) return expiresAtMs;
+  const got = expiration.case === "expiresIn" ? shown(expiration.value) : "a time that is not in the future";
+  violations.push({
+    field: expiration.case ?? "expiration",
+    reason: "INVALID_DURATION",
+    message: `Invalid expiration: ${got}`,
+    metadata: { got, allowed: "a duration such as 1h, or a time in the future" },
+  });
+  return nowMs;
+}
+
+function readExpiry(expiration: CreatePublicTokenRequest["expiration"], nowMs: number): number | undefined {
+  switch (expiration.case) {
+    case "expiresIn": {
+      const ms = parseDuration(expiration.value);
+      return ms === undefined ? undefined : nowMs + ms;
+    }
+    case "expireTime":
+      return msOfTimestamp(expiration.value);
+    case undefined:
+      return nowMs + TOKEN_LIFE_DEFAULT_MS;
+  }
+}
+
+/** A token must not promise what the server would not hold: one that it would refuse is not made. */
+function unserved({ oneTime, options, subject }: CreatePublicTokenRequest): readonly Violation[] {
+  const asked = [
+    ...(oneTime ? ["oneTime"] : []),
+    ...(options === undefined ? [] : ["options"]),
+    ...(subject === "" ? [] : ["subject"]),
+  ];
+  return asked.map((field) => ({
+    field,
+    reason: "INVALID_REQUEST",
+    message: `${field} of tokens is not served by this version of the server`,
+  }));
+}

@@ -1,0 +1,56 @@
+/**
+ * Spec bytes: what a caller asked for, encoded once at the edge and carried as bytes from there on, to the store and to the worker (design 4).
+ * What only the record knows (root, depth, an inherited test flag, what is replayed) is appended when the bytes leave: two Protobuf
+ * messages one after the other are their merge, so nothing has to be opened.
+ */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { type RunSpec, RunSpecSchema } from "#proto/hairtrigger/v1/run_pb.js";
+import { TriggerOptionsSchema } from "#proto/hairtrigger/v1/trigger_options_pb.js";
+import type { RunState } from "../../domain/run.js";
+import type { SpecCodec } from "../../engine/engine.js";
+import { decodeOptions } from "./trigger-options.js";
+
+export function decodeSpec(spec: Uint8Array): RunSpec {
+  return fromBinary(RunSpecSchema, spec);
+}
+
+/** The spec with what the record adds, for workers. */
+export function completeSpec(run: RunState, spec: Uint8Array): Uint8Array {
+  const isPlain =
+    run.parentRunId === undefined && run.replayOf === undefined && run.batchId === undefined && !run.isTest;
+  if (isPlain) return spec;
+  const added = toBinary(
+    RunSpecSchema,
+    create(RunSpecSchema, {
+      parentRunId: run.parentRunId ?? "",
+      rootRunId: run.rootRunId ?? "",
+      depth: run.depth,
+      isTest: run.isTest,
+      replayOfRunId: run.replayOf ?? "",
+      batchId: run.batchId ?? "",
+      batchIndex: run.batchIndex,
+    }),
+  );
+  const complete = new Uint8Array(spec.length + added.length);
+  complete.set(spec);
+  complete.set(added, spec.length);
+  return complete;
+}
+
+/** What the engine may ask of spec bytes. */
+export const specCodec: SpecCodec = {
+  replayOf(spec) {
+    const { taskId, payload, options, isTest } = decodeSpec(spec);
+    // RUN-15: no key, delay, ttl, attempts, duration or priority.
+    const kept = create(TriggerOptionsSchema, {
+      tags: options?.tags ?? [],
+      metadataSpec: options?.metadataSpec ?? { case: undefined },
+      queue: options?.queue,
+      concurrencyKey: options?.concurrencyKey ?? "",
+    });
+    return {
+      options: decodeOptions(kept).input,
+      spec: toBinary(RunSpecSchema, create(RunSpecSchema, { taskId, payload, options: kept, isTest })),
+    };
+  },
+};

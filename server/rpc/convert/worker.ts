@@ -1,0 +1,208 @@
+/** The worker's stream: messages ⇄ what the engine takes and says. */
+import { create, toBinary } from "@bufbuild/protobuf";
+import { PayloadSchema } from "#proto/hairtrigger/v1/payload_pb.js";
+import {
+  type Acknowledgement,
+  AcknowledgementSchema,
+  type Assignment,
+  AssignmentSchema,
+  type CancelRun,
+  CancelRunSchema,
+  type Completed,
+  type Failed,
+  FinishedSchema,
+  GoOnSchema,
+  type HeldInstruction,
+  HeldInstructionSchema,
+  type Hello,
+  type LostLease,
+  LostLeaseSchema,
+  ReleasedSchema,
+  type Resume,
+  ResumeSchema,
+  RetrySchema,
+  type Welcome,
+  WelcomeSchema,
+} from "#proto/hairtrigger/worker/v1/worker_pb.js";
+import type { OpenSessionRequest } from "#proto/hairtrigger/worker/v1/worker_service_pb.js";
+import { invalidRequest, rejectIfAny, type Violation } from "../../domain/error.js";
+import { engineFailure } from "../../domain/failure.js";
+import { queueId } from "../../domain/ids.js";
+import { decodeLease, encodeLease, type Lease } from "../../domain/lease.js";
+import type { Limits } from "../../domain/limits.js";
+import { outputFailure } from "../../domain/payload.js";
+import type { HeldLease, Instruction, OpenSession, Report } from "../../engine/engine.js";
+import type { ClaimedRun } from "../../store/store.js";
+import { PROTOCOL_VERSION } from "../protocol-version.js";
+import { failureOfWire } from "./failure.js";
+import { decodePayload } from "./payload.js";
+import { completeSpec } from "./spec.js";
+import { declarationOf } from "./task.js";
+import { durationOf, msOfDuration, timestampOf } from "./time.js";
+
+/** @throws AppError with every violation of the declarations; INVALID_REQUEST for a lease that no server of ours made. */
+export function openSessionOf(hello: Hello, environment: string, limits: Limits): OpenSession {
+  const violations: Violation[] = [];
+  const tasks = hello.tasks.map((task, index) => declarationOf(task, `hello.tasks[${index}]`, limits, violations));
+  rejectIfAny(violations);
+  const { identity } = hello;
+  return {
+    environment,
+    sessionId: hello.sessionId,
+    connectionEpoch: hello.connectionEpoch,
+    workerName: identity?.name || defaultName(identity?.host, identity?.pid),
+    sdk: identity?.sdk ?? "",
+    concurrency: hello.concurrency,
+    tasks,
+    held: hello.held.map(({ lease, interrupted, codeRunsOn }, index): HeldLease => {
+      const own = decodeLease(lease);
+      if (own === undefined) throw invalidRequest(`hello.held[${index}].lease`, "The lease was not made here");
+      return { lease: own, isInterrupted: interrupted, codeEnded: !codeRunsOn };
+    }),
+  };
+}
+
+function defaultName(host: string | undefined, pid: number | undefined): string {
+  return [host, pid === 0 ? undefined : pid].filter((part) => part !== undefined && part !== "").join(" ");
+}
+
+export function welcomeOf(params: {
+  readonly open: OpenSession;
+  readonly limits: Limits;
+  readonly serverId: string;
+}): Welcome {
+  const { open, limits, serverId } = params;
+  return create(WelcomeSchema, {
+    sessionId: open.sessionId,
+    serverId,
+    protocolVersion: PROTOCOL_VERSION,
+    environment: open.environment,
+    heartbeatInterval: durationOf(limits.heartbeatMs),
+    sessionTimeout: durationOf(limits.sessionMs),
+    pickUpTimeout: durationOf(limits.pickUpMs),
+    silenceTimeout: durationOf(limits.silentMs),
+    reconnectAfter: durationOf((limits.sessionMs * 2) / 3),
+    fenceAfter: durationOf(limits.selfFenceMs),
+    cancelGrace: durationOf(limits.cancelGraceMs),
+    shortRetryLimit: durationOf(limits.shortRetryMs),
+    inlineBytesMax: BigInt(limits.outputBytesMax),
+    outputBytesMax: BigInt(limits.outputBytesMax),
+    metadataBytesMax: BigInt(limits.metadataBytesMax),
+  });
+}
+
+/** A report and the lease as the worker wrote it; `report` undefined: no lease of ours. */
+export interface DecodedReport {
+  readonly lease: Uint8Array;
+  readonly report: Report | undefined;
+}
+
+/** All reports of one message, in the order that the contract gives its parts. */
+export function reportsOf(message: OpenSessionRequest, limits: Limits): readonly DecodedReport[] {
+  return [
+    ...message.started.map(({ lease }) => decoded(lease, (own) => ({ kind: "started", lease: own }))),
+    ...message.completed.map((item) => decoded(item.lease, (own) => completedOf(item, own, limits))),
+    ...message.failed.map((item) => decoded(item.lease, (own) => failedOf(item, own))),
+    ...message.ended.map(({ lease }) => decoded(lease, (own) => ({ kind: "ended", lease: own }))),
+    ...message.interrupted.map(({ lease, codeRunsOn }) =>
+      decoded(lease, (own) => ({ kind: "interrupted", lease: own, codeEnded: !codeRunsOn })),
+    ),
+    ...message.timedOut.map(({ lease }) => decoded(lease, (own) => ({ kind: "timedOut", lease: own }))),
+  ];
+}
+
+function decoded(lease: Uint8Array, reportOf: (lease: Lease) => Report): DecodedReport {
+  const own = decodeLease(lease);
+  return { lease, report: own === undefined ? undefined : reportOf(own) };
+}
+
+/** An output that is too large, or none at all, fails the run instead (PAY-7). */
+function completedOf({ output }: Completed, lease: Lease, limits: Limits): Report {
+  const { stored, input, violations } = decodePayload(output, "output");
+  const [violation] = violations;
+  const failure =
+    violation === undefined ? outputFailure(input, limits) : engineFailure("TASK_OUTPUT_ERROR", violation.message);
+  if (failure !== undefined) return { kind: "failed", lease, failure, retryDelayMs: undefined };
+  return { kind: "completed", lease, output: stored === undefined ? undefined : toBinary(PayloadSchema, stored) };
+}
+
+function failedOf({ failure, retryDelay }: Failed, lease: Lease): Report {
+  return {
+    kind: "failed",
+    lease,
+    failure: failure === undefined ? { kind: "error", message: "" } : failureOfWire(failure),
+    retryDelayMs: retryDelay === undefined ? undefined : Math.max(0, Math.round(msOfDuration(retryDelay))),
+  };
+}
+
+/** The answer to a report. @param lease as the worker wrote it. */
+export function acknowledgementOf(lease: Uint8Array, instruction: Instruction): Acknowledgement {
+  return create(AcknowledgementSchema, { lease, instruction: instructionOf(lease, instruction) });
+}
+
+/** The answer for a lease of a hello. @param lease as the worker wrote it. */
+export function heldInstructionOf(lease: Uint8Array, instruction: Instruction): HeldInstruction {
+  return create(HeldInstructionSchema, { lease, instruction: instructionOf(lease, instruction) });
+}
+
+function instructionOf(lease: Uint8Array, instruction: Instruction) {
+  switch (instruction.kind) {
+    case "goOn":
+      return { case: "goOn", value: create(GoOnSchema) } as const;
+    case "finished":
+      return { case: "finished", value: create(FinishedSchema) } as const;
+    case "released":
+      return { case: "released", value: create(ReleasedSchema) } as const;
+    case "retry": {
+      const { attempt, delayMs } = instruction;
+      const value = create(RetrySchema, { lease: encodeLease(instruction.lease), attempt, delay: durationOf(delayMs) });
+      return { case: "retry", value } as const;
+    }
+    case "cancel": {
+      const runId = decodeLease(lease)?.runId ?? "";
+      return { case: "cancel", value: create(CancelRunSchema, { lease, runId, reason: instruction.reason }) } as const;
+    }
+    case "lost":
+      return { case: "lost", value: create(LostLeaseSchema, { lease, reason: LOST_REASON }) } as const;
+  }
+}
+
+const LOST_REASON = "The run was given to another attempt, or has ended";
+
+export function lostOf(lease: Lease): LostLease {
+  return create(LostLeaseSchema, { lease: encodeLease(lease), reason: LOST_REASON });
+}
+
+export function cancelOf(params: { readonly lease: Lease; readonly reason: string }): CancelRun {
+  const { lease, reason } = params;
+  return create(CancelRunSchema, { lease: encodeLease(lease), runId: lease.runId, reason });
+}
+
+export function assignmentOf({ run, spec, metadataJson, isLimited }: ClaimedRun): Assignment {
+  return create(AssignmentSchema, {
+    lease: encodeLease({ runId: run.id, fence: run.fence }),
+    runId: run.id,
+    spec: completeSpec(run, spec),
+    attempt: run.attempt,
+    maxAttempts: run.maxAttempts ?? 0,
+    maxDurationSeconds: run.maxDurationSeconds,
+    confirmFirst: isLimited,
+    queueId: queueId(run.environment, run.queue),
+    queueName: run.queue,
+    createTime: timestampOf(run.createdAtMs),
+    startTime: timestampOf(run.startedAtMs),
+    tags: [...run.tags],
+    metadataJson: metadataJson ?? "",
+    activeBefore: durationOf(run.earlierActiveMs),
+  });
+}
+
+export function resumeOf({ run, isLimited }: ClaimedRun): Resume {
+  const { id: runId, fence, reportFence } = run;
+  return create(ResumeSchema, {
+    lease: encodeLease({ runId, fence }),
+    runId,
+    confirmFirst: isLimited,
+    waitingLease: encodeLease({ runId, fence: reportFence ?? fence }),
+  });
+}

@@ -1,0 +1,8 @@
+/** WRK-3: SDKs name their protocol version in the header `hairtrigger-client`. */
+import type { Interceptor } from "@connectrpc/connect";
+import { requireServedHeader } from "../protocol-version.js";
+
+export const clientVersion: Interceptor = (next) => (request) => {
+  requireServedHeader(request.header.get("hairtrigger-client"));
+  return next(request);
+};

@@ -1,0 +1,113 @@
+/**
+ * Serving: the port and all that answers on it. Stopping: not ready any more → no new connections, GOAWAY → streams end with a good-bye,
+ * unary calls finish → what is left after the grace period is cut.
+ */
+import type { Authentication } from "../auth/authenticate.js";
+import type { Limits } from "../domain/limits.js";
+import type { Clock, Timer } from "../engine/clock.js";
+import type { Engine } from "../engine/engine.js";
+import type { AllowedOrigins } from "./cors.js";
+import { warmValidation } from "./interceptors/validate.js";
+import { type Listener, listen } from "./listen.js";
+import type { RpcLog } from "./log.js";
+import { createPageTokens } from "./page-token.js";
+import { createReadiness, type ReadinessResult } from "./readiness.js";
+import { createRequestListener } from "./routes.js";
+import { DISCOVERY_SERVICES, registerServices, SELF_VALIDATED, type ServiceDeps } from "./services.js";
+
+export interface ServingDeps {
+  readonly engine: Engine;
+  readonly authentication: Authentication;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  /** Whether the store takes writes, for readiness. */
+  readonly checkWritable: () => Promise<ReadinessResult>;
+  /** Of the store, 32 bytes: signs page tokens. */
+  readonly secret: Uint8Array;
+  /** Port 0: any free one. */
+  readonly listen: { readonly host: string; readonly port: number };
+  /** PEM texts; default: clear text. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  /** Health and reflection answer without a key. */
+  readonly isDiscoveryOpen: boolean;
+  /** Default: every origin (AUT-7). */
+  readonly allowedOrigins?: AllowedOrigins;
+  /** Default: nothing is told. */
+  readonly log?: RpcLog;
+}
+
+export interface Serving {
+  /** The port that is listened on. @throws Error before `start`. */
+  readonly port: number;
+  /** Resolves when calls are answered. @throws the error of `listen`, such as EADDRINUSE. */
+  start(): Promise<{ readonly url: string; readonly port: number }>;
+  /** Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** How long calls and streams may take to end when the server stops; well below what orchestrators grant (30 s). */
+const STOP_GRACE_MS = 10_000;
+
+const SILENT: RpcLog = { callEnded: () => {}, fault: () => {} };
+
+export function createServing(deps: ServingDeps): Serving {
+  const readiness = createReadiness(deps.checkWritable);
+  const stopping = new AbortController();
+  let listener: Listener | undefined;
+  let stopped: Promise<void> | undefined;
+
+  async function start(): Promise<{ readonly url: string; readonly port: number }> {
+    const services: ServiceDeps = {
+      engine: deps.engine,
+      authentication: deps.authentication,
+      clock: deps.clock,
+      limits: deps.limits,
+      pageTokens: createPageTokens(deps.secret),
+      readiness,
+      stopping: stopping.signal,
+    };
+    const onRequest = createRequestListener({
+      register: (router) => registerServices(router, services),
+      openServices: new Set(deps.isDiscoveryOpen ? DISCOVERY_SERVICES : []),
+      selfValidated: SELF_VALIDATED,
+      authenticate: (header) => deps.authentication.authenticate(header),
+      readiness,
+      limits: deps.limits,
+      allowedOrigins: deps.allowedOrigins ?? "*",
+      log: deps.log ?? SILENT,
+    });
+    const { host, port } = deps.listen;
+    listener = await listen({ host, port, tls: deps.tls, onRequest });
+    readiness.setAccepting(true);
+    warmValidation();
+    const scheme = deps.tls === undefined ? "http" : "https";
+    return { url: `${scheme}://${host.includes(":") ? `[${host}]` : host}:${listener.port}`, port: listener.port };
+  }
+
+  async function stop(): Promise<void> {
+    readiness.setAccepting(false);
+    if (listener === undefined) return;
+    const drained = listener.drain();
+    stopping.abort();
+    let timer: Timer | undefined;
+    const graceOver = new Promise<void>((resolve) => {
+      timer = deps.clock.setTimer(STOP_GRACE_MS, resolve);
+    });
+    await Promise.race([drained, graceOver]);
+    timer?.cancel();
+    listener.destroy();
+    await drained;
+  }
+
+  return {
+    get port() {
+      if (listener === undefined) throw new Error("serving is not started");
+      return listener.port;
+    },
+    start,
+    stop() {
+      stopped ??= stop();
+      return stopped;
+    },
+  };
+}
