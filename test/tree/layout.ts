@@ -85,7 +85,16 @@ export const ROOMS: readonly Room[] = [
     name: "SDK",
     at: ["clients/typescript/src/"],
     imports: [],
-    packages: ["node:*", "jose", "@bufbuild/protobuf", "@bufbuild/protobuf/*", ...CONNECT, "@connectrpc/connect-web"],
+    // `#platform`: what differs between Node and browsers, chosen by export conditions.
+    packages: [
+      "node:*",
+      "#platform",
+      "jose",
+      "@bufbuild/protobuf",
+      "@bufbuild/protobuf/*",
+      ...CONNECT,
+      "@connectrpc/connect-web",
+    ],
   },
   {
     name: "examples",

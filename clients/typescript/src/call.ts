@@ -1,0 +1,48 @@
+/** One unary call: credentials, headers, tries, errors. */
+import type { CallOptions } from "@connectrpc/connect";
+import { type ApiAnswer, ApiPromise } from "./api-promise.js";
+import { systemClock } from "./clock.js";
+import { type CallSettings, callSettings } from "./configuration.js";
+import { callError } from "./convert/error.js";
+import type { RequestOptions } from "./request-options.js";
+import { withRetries } from "./request-retry.js";
+import { type Connection, callHeaders, connectionTo } from "./transport.js";
+
+/** Time for one try, as on the server (design 14). */
+const CALL_TIMEOUT_MS = 30_000;
+
+/** Sends one request. `options` has to be handed on, it carries the credentials. */
+export type Send<T> = (connection: Connection, options: CallOptions) => Promise<T>;
+
+/** A call with the settings in force here and now; nothing is sent without credentials (CFG-4). */
+export function call<T>(requestOptions: RequestOptions | undefined, send: Send<T>): ApiPromise<T> {
+  return new ApiPromise(answerOf(requestOptions, send));
+}
+
+async function answerOf<T>(requestOptions: RequestOptions | undefined, send: Send<T>): Promise<ApiAnswer<T>> {
+  const settings = callSettings(requestOptions);
+  return withRetries(() => sendOnce(settings, send), settings.options.retry, systemClock);
+}
+
+/** One try. @throws ApiError */
+export async function sendOnce<T>(settings: CallSettings, send: Send<T>): Promise<ApiAnswer<T>> {
+  const { accessToken, baseURL, options } = settings;
+  let headers = new Headers();
+  let trailers = new Headers();
+  const callOptions: CallOptions = {
+    headers: callHeaders(accessToken, options.additionalHeaders),
+    timeoutMs: CALL_TIMEOUT_MS,
+    onHeader: (received) => {
+      headers = received;
+    },
+    onTrailer: (received) => {
+      trailers = received;
+    },
+  };
+  try {
+    const data = await send(connectionTo(baseURL), callOptions);
+    return { data, response: { headers, trailers } };
+  } catch (error) {
+    throw callError(error, baseURL);
+  }
+}

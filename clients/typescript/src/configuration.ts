@@ -1,0 +1,95 @@
+/** Where and as whom to call: settings by precedence (CFG-3). The only file that reads the environment. */
+import { platform } from "#platform";
+import { ApiClientMissingError } from "./errors.js";
+import type { Scope } from "./platform.js";
+import type { ClientConfig, RequestOptions } from "./request-options.js";
+
+/** Settings for every call of this process (CFG-1). */
+export interface Configuration extends ClientConfig {
+  /** Defaults of every call's `requestOptions`. */
+  readonly requestOptions?: Omit<RequestOptions, "clientConfig">;
+}
+
+/** The settings in force for one call. */
+export interface CallSettings {
+  readonly accessToken: string;
+  readonly baseURL: string;
+  readonly options: Omit<RequestOptions, "clientConfig">;
+}
+
+let configuration: Configuration = {};
+const scope: Scope<Configuration> = platform.createScope<Configuration>();
+
+/**
+ * Sets credentials and address for this process; a later call replaces them whole. Makes no request.
+ *
+ * ```ts
+ * configure({ accessToken: process.env.MY_KEY, baseURL: "https://tasks.example.com" });
+ * ```
+ */
+export function configure(options: Configuration): void {
+  configuration = { ...options };
+}
+
+/**
+ * Runs `fn` under these credentials, for its whole asynchronous call tree; parallel calls never see each other's. Wins over `configure`,
+ * loses to `requestOptions.clientConfig` (CFG-3).
+ * @throws Error in browsers, which cannot tell asynchronous call trees apart.
+ */
+export function withAuth<R>(config: Configuration, fn: () => R): R {
+  // An inner scope that gives only a key keeps the outer one's address.
+  return scope.run({ ...scope.get(), ...withoutUndefined(config) }, fn);
+}
+
+function withoutUndefined(config: Configuration): Configuration {
+  const accessToken = config.accessToken ?? config.secretKey;
+  return {
+    ...(accessToken === undefined ? {} : { accessToken }),
+    ...(config.baseURL === undefined ? {} : { baseURL: config.baseURL }),
+    ...(config.requestOptions === undefined ? {} : { requestOptions: config.requestOptions }),
+  };
+}
+
+/**
+ * The settings in force for a call made here and now.
+ * @throws ApiClientMissingError without credentials (CFG-4).
+ */
+export function callSettings(requestOptions?: RequestOptions): CallSettings {
+  const scoped = scope.get();
+  const layers: readonly (ClientConfig | undefined)[] = [
+    requestOptions?.clientConfig,
+    scoped,
+    configuration,
+    environment(),
+  ];
+  const accessToken = first(layers, (layer) => layer.accessToken ?? layer.secretKey);
+  if (accessToken === undefined) throw new ApiClientMissingError();
+  const baseURL = first(layers, (layer) => layer.baseURL) ?? platform.defaultBaseURL();
+  return {
+    accessToken,
+    baseURL: baseURL.replace(/\/+$/, ""),
+    options: { ...configuration.requestOptions, ...scoped?.requestOptions, ...requestOptions },
+  };
+}
+
+/** The first layer's value; an empty one, such as a variable set to nothing, is none. */
+function first(
+  layers: readonly (ClientConfig | undefined)[],
+  read: (layer: ClientConfig) => string | undefined,
+): string | undefined {
+  for (const layer of layers) {
+    const value = layer === undefined ? undefined : read(layer);
+    if (value !== undefined && value !== "") return value;
+  }
+  return undefined;
+}
+
+/** CFG-1. Read at each call: a program may load its variables after its imports. */
+function environment(): ClientConfig {
+  if (typeof process === "undefined") return {};
+  const { env } = process;
+  return {
+    accessToken: env.HAIRTRIGGER_SECRET_KEY || env.TRIGGER_SECRET_KEY,
+    baseURL: env.HAIRTRIGGER_API_URL || env.TRIGGER_API_URL,
+  };
+}

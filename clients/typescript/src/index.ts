@@ -1,0 +1,67 @@
+/** Public names of `@hairtrigger/sdk`: define tasks, trigger them, read and change what came of it. */
+export type { ApiAnswer, ApiPromise, ApiResponse } from "./api-promise.js";
+export { auth } from "./auth.js";
+export { type Configuration, configure } from "./configuration.js";
+export {
+  AbortError,
+  AbortTaskRunError,
+  ApiClientMissingError,
+  ApiConnectionError,
+  ApiError,
+  type ApiErrorCode,
+  AuthenticationError,
+  BadRequestError,
+  ConflictError,
+  InternalServerError,
+  NotFoundError,
+  PermissionDeniedError,
+  RateLimitError,
+  UnprocessableEntityError,
+} from "./errors.js";
+export type { AnyRunHandle, RunHandle } from "./handle.js";
+export { heartbeats } from "./heartbeats.js";
+export type { IdempotencyKey, IdempotencyKeyScope } from "./idempotency-key.js";
+export { type CreateKeyOptions, idempotencyKeys, type ResetKeyOptions } from "./idempotency-keys.js";
+export { type LogProperties, logger } from "./logger.js";
+export type { Page, PagePromise, Pagination } from "./page.js";
+export { type Queue, type QueueOptions, queue } from "./queue.js";
+export type { QueueItem, QueueSelector, QueueType } from "./queue-item.js";
+export { type ListQueuesOptions, type QueuePage, queues } from "./queues.js";
+export type { ClientConfig, RequestOptions, RequestRetryOptions } from "./request-options.js";
+export type { RetryOptions } from "./retry-options.js";
+export type {
+  AttemptOutcome,
+  ListedRun,
+  RelatedRun,
+  RetrievedRun,
+  RunAttempt,
+  RunData,
+  RunError,
+  RunLogLine,
+  TriggerFunctionName,
+  WaitingFor,
+} from "./run.js";
+export type { LogLevel, TaskRunContext } from "./run-context.js";
+export type { ListRunsOptions, QueueReference, RunFilter } from "./run-filter.js";
+export type { RunStatus, StatusHelpers } from "./run-status.js";
+export type { RunSubscription, SkippableColumn, SubscribeOptions } from "./run-subscription.js";
+export { type CancelOptions, type PollOptions, type RunReference, runs } from "./runs.js";
+export { tags } from "./tags.js";
+export {
+  type AnyTask,
+  type CancelParams,
+  type CatchErrorParams,
+  type CatchErrorResult,
+  type RealtimeRun,
+  type RunParams,
+  type Task,
+  type TaskIdentifier,
+  type TaskOptions,
+  type TaskOutput,
+  type TaskOutputHandle,
+  type TaskPayload,
+  task,
+} from "./task.js";
+export { type TriggerAndPollOptions, tasks } from "./tasks.js";
+export { timeout } from "./timeout.js";
+export type { TriggerOptions } from "./trigger-options.js";

@@ -1,0 +1,78 @@
+/** The attempt that the calling code belongs to. Workers enter it around user code; everything else only looks. */
+import { platform } from "#platform";
+import type { Scope } from "./platform.js";
+
+/** What run functions and hooks are told about their run (HOK-10): values at the start of the attempt, never changed afterwards. */
+export interface TaskRunContext {
+  readonly task: { readonly id: string };
+  readonly attempt: {
+    /** From 1. */
+    readonly number: number;
+    readonly startedAt: Date;
+  };
+  readonly run: {
+    readonly id: string;
+    /** As at the start of the attempt (TAG-3). */
+    readonly tags: readonly string[];
+    readonly isTest: boolean;
+    readonly isReplay: boolean;
+    readonly createdAt: Date;
+    /** When the first attempt was picked up. */
+    readonly startedAt: Date;
+    /** As the caller wrote it (IDM-8). */
+    readonly idempotencyKey?: string;
+    readonly idempotencyKeyScope?: "run" | "attempt" | "global";
+    /** Attempts in all, the first included. */
+    readonly maxAttempts: number;
+    /** Seconds of active time that an attempt may take; absent: no limit (DUR-5). */
+    readonly maxDuration?: number;
+    /** Seconds of head start (QUE-28). */
+    readonly priority: number;
+    readonly parentTaskRunId?: string;
+    readonly rootTaskRunId?: string;
+    /** Active milliseconds of earlier attempts. */
+    readonly durationMs: number;
+  };
+  readonly queue: { readonly id: string; readonly name: string };
+  /** Both the slug of the environment. */
+  readonly environment: { readonly id: string; readonly slug: string };
+  readonly batch?: { readonly id: string };
+}
+
+export type LogLevel = "trace" | "debug" | "log" | "info" | "warn" | "error";
+
+/** A line on its way to the run's log (LOG-1). */
+export interface LogRecord {
+  readonly time: Date;
+  readonly level: LogLevel;
+  readonly message: string;
+  /** JSON text of an object; undefined: nothing was logged beside the message. */
+  readonly propertiesJson: string | undefined;
+}
+
+/** An attempt in this process, as seen by the functions that are called inside it. */
+export interface RunContext {
+  readonly ctx: TaskRunContext;
+  /** Aborted when the run is cancelled, times out, is interrupted or is fenced (RUN-6). */
+  readonly signal: AbortSignal;
+  /** Session of the worker that holds the attempt: with the attempt's number, what calls from inside the run are bound to (RUN-8). */
+  readonly sessionId: string;
+  /** False once the attempt is over or its worker has given it up: then nothing may be changed in its name (RUN-6). */
+  isActive(): boolean;
+  /** Takes a line for the run's log. Never throws, never waits. */
+  log(line: LogRecord): void;
+  /** Tags were added; these are all of them. The next attempt here sees them (TAG-3). */
+  tagsChanged(tags: readonly string[]): void;
+}
+
+const scope: Scope<RunContext> = platform.createScope<RunContext>();
+
+/** The attempt that the calling code belongs to, across awaits and timers; undefined outside of one. */
+export function currentRun(): RunContext | undefined {
+  return scope.get();
+}
+
+/** Runs user code of an attempt. */
+export function enterRun<R>(context: RunContext, fn: () => R): R {
+  return scope.run(context, fn);
+}

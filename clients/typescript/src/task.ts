@@ -1,0 +1,248 @@
+/** Defines tasks, and finds definitions among what a program exports. */
+
+import type { ApiPromise } from "./api-promise.js";
+import type { RunHandle } from "./handle.js";
+import type { Queue, QueueOptions } from "./queue.js";
+import type { RequestOptions } from "./request-options.js";
+import type { RetryOptions } from "./retry-options.js";
+import type { RunData } from "./run.js";
+import type { TaskRunContext } from "./run-context.js";
+import { triggerTask } from "./trigger.js";
+import type { TriggerOptions } from "./trigger-options.js";
+
+/** Second argument of a run function (HOK-11). */
+export interface RunParams {
+  readonly ctx: TaskRunContext;
+  /** Aborted when the run is cancelled, exceeds its `maxDuration`, or has to leave this worker. */
+  readonly signal: AbortSignal;
+}
+
+/** What `catchError` is asked (RTY-8). */
+export interface CatchErrorParams<TPayload = unknown> {
+  readonly payload: TPayload;
+  /** What the attempt threw. */
+  readonly error: unknown;
+  readonly ctx: TaskRunContext;
+  /** The policy in force, every member set. */
+  readonly retry: Required<RetryOptions>;
+  /** When the next attempt would start; undefined on the last attempt. */
+  readonly retryAt: Date | undefined;
+  /** The same as a pause in milliseconds. */
+  readonly retryDelayInMs: number | undefined;
+  /** Id of the task. */
+  readonly task: string;
+  readonly signal: AbortSignal;
+}
+
+/** What `catchError` answers (RTY-9); undefined: the next handler, then the policy. `error` replaces the recorded one. */
+export type CatchErrorResult =
+  | { readonly skipRetrying: true; readonly error?: unknown }
+  | { readonly retryAt: Date; readonly error?: unknown }
+  | { readonly retryDelayInMs: number; readonly error?: unknown }
+  | { readonly retry: RetryOptions; readonly error?: unknown }
+  | { readonly error?: unknown }
+  | undefined;
+
+/** What `onCancel` is told (CAN-3, HOK-8). */
+export interface CancelParams<TPayload = unknown, TOutput = unknown> {
+  readonly payload: TPayload;
+  readonly ctx: TaskRunContext;
+  /** Aborted already. */
+  readonly signal: AbortSignal;
+  /** Id of the task. */
+  readonly task: string;
+  /** Settles when the run function does; it may be awaited, for 30 seconds at most. */
+  readonly runPromise: Promise<TOutput>;
+}
+
+/** How a task is defined. */
+export interface TaskOptions<TIdentifier extends string, TPayload, TOutput> {
+  /** Unique in the environment, 1 to 256 characters. */
+  readonly id: TIdentifier;
+  /** For people and dashboards. */
+  readonly description?: string;
+  /** Default: the task's own queue `task/<id>`, unlimited. */
+  readonly queue?: Queue | QueueOptions;
+  /** Default: the worker configuration, then 3 attempts. */
+  readonly retry?: RetryOptions;
+  /** Longest wait before the first start, for triggers that give none: a duration string or whole seconds. Default: none. */
+  readonly ttl?: string | number;
+  /** Longest active time of an attempt in seconds, at least 5, for triggers that give none; `timeout.None`: no limit. Default: none. */
+  readonly maxDuration?: number;
+  /** The work. What it returns (or resolves to) is the output; what it throws fails the attempt. */
+  readonly run: (payload: TPayload, params: RunParams) => Promise<TOutput> | TOutput;
+  /** Asked after each failed attempt whether and when there is another (RTY-8). */
+  readonly catchError?: (params: CatchErrorParams<TPayload>) => CatchErrorResult | Promise<CatchErrorResult>;
+  /** Alias of `catchError`, which wins. */
+  readonly handleError?: (params: CatchErrorParams<TPayload>) => CatchErrorResult | Promise<CatchErrorResult>;
+  /** Called when the run is cancelled while its code is active (CAN-3). */
+  readonly onCancel?: (params: CancelParams<TPayload, TOutput>) => void | Promise<void>;
+}
+
+/** Carries payload and output types of a task; no such member exists at run time. */
+declare const taskTypes: unique symbol;
+
+/** Arguments of a trigger: the payload may be left out only if its type is `void`, `undefined` or optional (TYP-4). */
+export type TriggerArguments<TPayload> = void extends TPayload
+  ? [payload?: TPayload, options?: TriggerOptions, requestOptions?: RequestOptions]
+  : undefined extends TPayload
+    ? [payload?: TPayload, options?: TriggerOptions, requestOptions?: RequestOptions]
+    : [payload: TPayload, options?: TriggerOptions, requestOptions?: RequestOptions];
+
+/** A defined task. */
+export interface Task<TIdentifier extends string, TPayload = void, TOutput = unknown> {
+  readonly id: TIdentifier;
+  readonly description?: string;
+  /**
+   * Triggers the task: resolves once the run is stored (TRG-7), without waiting for it. Works in workers and in any backend.
+   * @throws TypeError naming the path, without a request, if the payload cannot be serialised (PAY-2).
+   * @throws ApiClientMissingError without credentials (CFG-4); a subclass of ApiError if the call is refused (RES-9).
+   */
+  trigger(...args: TriggerArguments<TPayload>): ApiPromise<RunHandle<TIdentifier, TPayload, TOutput>>;
+  readonly [taskTypes]?: { readonly payload: TPayload; readonly output: TOutput };
+}
+
+/** Any task. */
+export interface AnyTask {
+  readonly id: string;
+  readonly [taskTypes]?: { readonly payload: unknown; readonly output: unknown };
+}
+
+/** Payload type of `typeof myTask`. */
+export type TaskPayload<T extends AnyTask> = T extends { readonly [taskTypes]?: { readonly payload: infer P } }
+  ? P
+  : never;
+
+/** Output type of `typeof myTask`. */
+export type TaskOutput<T extends AnyTask> = T extends { readonly [taskTypes]?: { readonly output: infer O } }
+  ? O
+  : never;
+
+/** Id of `typeof myTask`. */
+export type TaskIdentifier<T extends AnyTask> = T["id"];
+
+/** Handle of a run of `typeof myTask`. */
+export type TaskOutputHandle<T extends AnyTask> = RunHandle<TaskIdentifier<T>, TaskPayload<T>, TaskOutput<T>>;
+
+/** A run of `typeof myTask` as subscriptions show it (TYP-2). */
+export type RealtimeRun<T extends AnyTask> = RunData<TaskPayload<T>, TaskOutput<T>>;
+
+/** A definition as workers see it: the payload has any form until the run function has it. */
+export interface TaskDefinition {
+  readonly id: string;
+  readonly description: string | undefined;
+  readonly queue: QueueOptions | undefined;
+  readonly retry: RetryOptions | undefined;
+  readonly ttl: string | number | undefined;
+  readonly maxDuration: number | undefined;
+  run(payload: unknown, params: RunParams): unknown;
+  readonly catchError: ((params: CatchErrorParams) => unknown) | undefined;
+  readonly onCancel: ((params: CancelParams) => unknown) | undefined;
+}
+
+/** Found by this name, so that tasks defined with another copy of the package are recognised. */
+const DEFINITION = Symbol.for("hairtrigger.task");
+
+/**
+ * Defines a task. Export it and give it to `startWorker`; call `trigger` on it anywhere.
+ *
+ * ```ts
+ * export const resize = task({
+ *   id: "resize",
+ *   run: async (payload: { url: string; width: number }, { ctx, signal }) => ({ url: await resizeImage(payload, signal) }),
+ * });
+ * ```
+ * @throws TypeError for a definition without id or run function.
+ */
+export function task<TIdentifier extends string, TPayload = void, TOutput = unknown>(
+  options: TaskOptions<TIdentifier, TPayload, TOutput>,
+): Task<TIdentifier, TPayload, TOutput> {
+  const { id, description } = options;
+  if (typeof id !== "string" || id === "") throw new TypeError("task() needs an id: a string of 1 to 256 characters");
+  if (typeof options.run !== "function") throw new TypeError(`task "${id}" needs a run function`);
+  const defined: Task<TIdentifier, TPayload, TOutput> = {
+    id,
+    ...(description === undefined ? {} : { description }),
+    trigger(...[payload, triggerOptions, requestOptions]) {
+      return triggerTask<TIdentifier, TPayload, TOutput>({
+        taskId: id,
+        payload,
+        options: triggerOptions,
+        requestOptions,
+      });
+    },
+  };
+  return Object.defineProperty(defined, DEFINITION, { value: definitionOf(options) });
+}
+
+/** The types of payload and output end here: whoever calls `run` has decoded what a trigger of unknown origin sent. */
+function definitionOf<TPayload, TOutput>(options: TaskOptions<string, TPayload, TOutput>): TaskDefinition {
+  const { id, description, queue, retry, ttl, maxDuration, run, onCancel } = options;
+  const catchError = options.catchError ?? options.handleError;
+  // Methods compare their parameters in both directions: the one place where a payload of any form is taken for TPayload.
+  const typed: Untyped<TPayload, TOutput> = {
+    run: (payload, params) => run(payload, params),
+    catchError: (params) => catchError?.(params),
+    onCancel: (params) => onCancel?.(params),
+  };
+  const untyped: Untyped<unknown, unknown> = typed;
+  return {
+    id,
+    description,
+    queue,
+    retry,
+    ttl,
+    maxDuration,
+    run: (payload, params) => untyped.run(payload, params),
+    catchError: catchError === undefined ? undefined : (params) => untyped.catchError(params),
+    onCancel: onCancel === undefined ? undefined : (params) => untyped.onCancel(params),
+  };
+}
+
+interface Untyped<TPayload, TOutput> {
+  run(payload: TPayload, params: RunParams): unknown;
+  catchError(params: CatchErrorParams<TPayload>): unknown;
+  onCancel(params: CancelParams<TPayload, TOutput>): unknown;
+}
+
+/** The definition behind a task object, or undefined if the value is none. */
+export function taskDefinition(value: unknown): TaskDefinition | undefined {
+  if (typeof value !== "object" || value === null || !(DEFINITION in value)) return undefined;
+  const definition = value[DEFINITION];
+  return isDefinition(definition) ? definition : undefined;
+}
+
+function isDefinition(value: unknown): value is TaskDefinition {
+  return (
+    typeof value === "object" && value !== null && "id" in value && "run" in value && typeof value.run === "function"
+  );
+}
+
+/** A task, or a module namespace (any object) of which every exported task is taken (WRK-1). */
+export type TaskSource = AnyTask | Readonly<Record<string, unknown>>;
+
+/**
+ * All tasks of these sources by id, in order.
+ * @throws TypeError for a source that is neither a task nor an object that holds one.
+ * @throws Error naming the id, for two different tasks of one id (section 2). One task found twice, such as one exported under two names,
+ * counts once.
+ */
+export function collectTasks(sources: readonly TaskSource[]): ReadonlyMap<string, TaskDefinition> {
+  const tasks = new Map<string, TaskDefinition>();
+  for (const definition of sources.flatMap(definitionsIn)) {
+    const known = tasks.get(definition.id);
+    if (known !== undefined && known !== definition) throw new Error(`Two tasks have the id "${definition.id}"`);
+    tasks.set(definition.id, definition);
+  }
+  return tasks;
+}
+
+function definitionsIn(source: unknown, index: number): readonly TaskDefinition[] {
+  const single = taskDefinition(source);
+  if (single !== undefined) return [single];
+  const values = typeof source === "object" && source !== null ? Object.values(source) : [];
+  const found = values.flatMap((value) => taskDefinition(value) ?? []);
+  if (found.length === 0)
+    throw new TypeError(`tasks[${index}] is no task and exports none; make tasks with task({ id, run })`);
+  return found;
+}

@@ -1,0 +1,58 @@
+/** Triggers tasks by id: the task's code is imported as a type only (TRG-11). */
+import type { ApiPromise } from "./api-promise.js";
+import type { RequestOptions } from "./request-options.js";
+import type { RetrievedRun } from "./run.js";
+import { type PollOptions, runs } from "./runs.js";
+import type { AnyTask, TaskIdentifier, TaskOutput, TaskOutputHandle, TaskPayload } from "./task.js";
+import { triggerTask } from "./trigger.js";
+import type { TriggerOptions } from "./trigger-options.js";
+
+/** Payload, options and request options; the payload may be left out only if its type is `void`, `undefined` or optional (TYP-4). */
+export type ByIdArguments<TPayload, TOptions> = void extends TPayload
+  ? [payload?: TPayload, options?: TOptions, requestOptions?: RequestOptions]
+  : undefined extends TPayload
+    ? [payload?: TPayload, options?: TOptions, requestOptions?: RequestOptions]
+    : [payload: TPayload, options?: TOptions, requestOptions?: RequestOptions];
+
+/**
+ * Triggers a task by id: resolves once the run is stored, without waiting for it.
+ *
+ * ```ts
+ * import type { resize } from "./tasks.js";
+ * const handle = await tasks.trigger<typeof resize>("resize", { url, width: 200 }, { delay: "10m" });
+ * ```
+ * @throws as `yourTask.trigger` does.
+ */
+function trigger<T extends AnyTask>(
+  id: TaskIdentifier<T>,
+  ...args: ByIdArguments<TaskPayload<T>, TriggerOptions>
+): ApiPromise<TaskOutputHandle<T>> {
+  const [payload, options, requestOptions] = args;
+  return triggerTask<TaskIdentifier<T>, TaskPayload<T>, TaskOutput<T>>({
+    taskId: id,
+    payload,
+    options,
+    requestOptions,
+  });
+}
+
+/** Options of the trigger, and of the polling; the latter are not sent. */
+export type TriggerAndPollOptions = TriggerOptions & PollOptions;
+
+/**
+ * Triggers a task by id and polls its run until it is final, whatever its status; resolves to the run, as `runs.retrieve` does. Inside a task it is
+ * no wait: the run stays EXECUTING with its slot.
+ * @throws Error after `maxPolls` polls; otherwise as `tasks.trigger` does.
+ */
+async function triggerAndPoll<T extends AnyTask>(
+  id: TaskIdentifier<T>,
+  ...args: ByIdArguments<TaskPayload<T>, TriggerAndPollOptions>
+): Promise<RetrievedRun<TaskPayload<T>, TaskOutput<T>>> {
+  const [payload, options, requestOptions] = args;
+  const params = { taskId: id, payload, options, requestOptions };
+  const handle = await triggerTask<TaskIdentifier<T>, TaskPayload<T>, TaskOutput<T>>(params);
+  return runs.poll<T>(handle.id, options, requestOptions);
+}
+
+/** Triggers tasks by id. */
+export const tasks = { trigger, triggerAndPoll } as const;

@@ -1,0 +1,112 @@
+/** Triggers one task: options and payload to a request, the answer to a handle (sections 4.1, 4.2). */
+import { create } from "@bufbuild/protobuf";
+import { type ApiAnswer, ApiPromise } from "./api-promise.js";
+import { systemClock } from "./clock.js";
+import { type CallSettings, callSettings } from "./configuration.js";
+import { payloadMessage } from "./convert/payload.js";
+import { triggerOptionsMessage } from "./convert/trigger-options.js";
+import { expirationMs } from "./duration.js";
+import { TriggerFunction } from "./gen/hairtrigger/v1/run_pb.js";
+import {
+  type TriggerTaskRequest,
+  TriggerTaskRequestSchema,
+  type TriggerTaskResponse,
+} from "./gen/hairtrigger/v1/run_service_pb.js";
+import type { RunHandle } from "./handle.js";
+import { logger } from "./logger.js";
+import { isSecretKey, tokenSigner } from "./public-token.js";
+import { newRequestId } from "./request-id.js";
+import type { RequestOptions } from "./request-options.js";
+import { withRetries } from "./request-retry.js";
+import { currentRun } from "./run-context.js";
+import { sendTrigger } from "./trigger-lane.js";
+import type { TriggerOptions } from "./trigger-options.js";
+
+/** Life of a handle's token (TRG-3). */
+const HANDLE_TOKEN_MS = 60 * 60_000;
+
+export interface TriggerParams<TIdentifier extends string> {
+  readonly taskId: TIdentifier;
+  readonly payload: unknown;
+  readonly options: TriggerOptions | undefined;
+  readonly requestOptions: RequestOptions | undefined;
+}
+
+/** Triggers a task. The request id is made once, so that tries never make a second run (TRG-9). */
+export function triggerTask<TIdentifier extends string, TPayload, TOutput>(
+  params: TriggerParams<TIdentifier>,
+): ApiPromise<RunHandle<TIdentifier, TPayload, TOutput>> {
+  return new ApiPromise(answerOf<TIdentifier, TPayload, TOutput>(params));
+}
+
+async function answerOf<TIdentifier extends string, TPayload, TOutput>(
+  params: TriggerParams<TIdentifier>,
+): Promise<ApiAnswer<RunHandle<TIdentifier, TPayload, TOutput>>> {
+  const { taskId, requestOptions } = params;
+  const settings = callSettings(requestOptions);
+  const issuedAtMs = systemClock.nowMs();
+  const expiresAtMs = tokenEndMs(settings, issuedAtMs);
+  const request = await requestOf(params);
+  const send = (): Promise<ApiAnswer<TriggerTaskResponse>> => sendTrigger(settings, request);
+  const { data, response } = await withRetries(send, settings.options.retry, systemClock);
+  if (!data.taskKnown) warnUnknownTask(settings, taskId, data.similarTaskIds);
+  const publicAccessToken =
+    data.publicAccessToken === "" && isSecretKey(settings.accessToken)
+      ? await signHandleToken(settings, { runId: data.runId, issuedAtMs, expiresAtMs, tokenId: request.requestId })
+      : data.publicAccessToken;
+  const handle = {
+    id: data.runId,
+    taskIdentifier: taskId,
+    publicAccessToken,
+    isCached: data.isCached,
+    ...(data.warnings.length === 0 ? {} : { warnings: data.warnings }),
+  };
+  return { data: handle, response };
+}
+
+async function requestOf(params: TriggerParams<string>): Promise<TriggerTaskRequest> {
+  const { taskId, payload, options } = params;
+  if (typeof taskId !== "string") throw new TypeError(`A task id is a string, got ${typeof taskId}`);
+  const run = currentRun();
+  return create(TriggerTaskRequestSchema, {
+    taskId,
+    payload: payloadMessage(payload, "payload"),
+    options: await triggerOptionsMessage(options, run),
+    requestId: newRequestId(systemClock),
+    parentRunId: run?.ctx.run.id,
+    triggerFunction: TriggerFunction.TRIGGER,
+  });
+}
+
+/** Before anything is sent, so that a malformed time leaves nothing behind. */
+function tokenEndMs(settings: CallSettings, nowMs: number): number {
+  const expirationTime = settings.options.publicAccessToken?.expirationTime;
+  return expirationTime === undefined ? nowMs + HANDLE_TOKEN_MS : expirationMs(expirationTime, nowMs);
+}
+
+async function signHandleToken(
+  settings: CallSettings,
+  token: {
+    readonly runId: string;
+    readonly issuedAtMs: number;
+    readonly expiresAtMs: number;
+    readonly tokenId: string;
+  },
+): Promise<string> {
+  const { runId, ...times } = token;
+  const signer = await tokenSigner(settings.accessToken);
+  return signer.sign({ scopes: [`read:runs:${runId}`], ...times });
+}
+
+/** Ids that were warned about; above this many a process is not mistyping. */
+const WARNED_MAX = 1_000;
+const warned = new Set<string>();
+
+/** TRG-6a: once per unknown id. */
+function warnUnknownTask(settings: CallSettings, taskId: string, similar: readonly string[]): void {
+  const key = JSON.stringify([settings.baseURL, taskId]);
+  if (warned.has(key) || warned.size >= WARNED_MAX) return;
+  warned.add(key);
+  const hint = similar.length === 0 ? "" : ` Did you mean ${similar.map((id) => `"${id}"`).join(", ")}?`;
+  logger.warn(`No worker has registered the task "${taskId}"; its run waits until one does.${hint}`);
+}
