@@ -5,7 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { BlockList, isIP } from "node:net";
 import { type App, createApp } from "./app.js";
-import { type Config, ConfigError, describeConfig, readConfig } from "./config.js";
+import { addressText, type Config, ConfigError, describeConfig, readConfig } from "./config.js";
 import { createLogger, type Logger } from "./telemetry/log.js";
 
 export const EXIT = {
@@ -39,9 +39,18 @@ export async function serve(): Promise<number> {
     return EXIT.ok;
   } catch (error) {
     logger.debug({ error }, "not started, or not stopped cleanly");
-    complain([`hairtrigger: ${error instanceof Error ? error.message : String(error)}`]);
+    complain([`hairtrigger: ${startFailure(error, config)}`]);
     return EXIT.failed;
   }
+}
+
+/** Why a server did not start, for whoever started it. */
+export function startFailure(error: unknown, { listen }: Config): string {
+  if (!(error instanceof Error)) return String(error);
+  if ("code" in error && error.code === "EADDRINUSE") {
+    return `${addressText(listen)} is taken, perhaps by another server; HAIRTRIGGER_LISTEN sets another address`;
+  }
+  return error.message;
 }
 
 /** Starts a server by its settings and says on stdout where it listens, where its store is, and where its key is. */
