@@ -35,7 +35,7 @@ export const BANS: readonly Ban[] = [
   {
     what: /\bprocess\.env\b/,
     instead: "read settings in the configuration",
-    allowedAt: ["server/config.ts", "clients/typescript/src/configuration.ts", "test/"],
+    allowedAt: ["server/config.ts", "clients/cli/environment.ts", "clients/typescript/src/configuration.ts", "test/"],
   },
   {
     what: /\bprocess\.exit\(/,
