@@ -1,24 +1,26 @@
 /** Answers to requests that their repeat could not derive (design 6): hits and resets, written with their effect. */
-import type { RequestMark } from "../store.js";
 import type { Context } from "./context.js";
-import { bytesAt, hexToBytes } from "./database.js";
+import { bytesAt } from "./database.js";
 
 /** The run that the request was answered with. */
-export function answeredBefore(context: Context, requestHash: string, nowMs: number): Uint8Array | undefined {
-  const row = context.db.get(
-    "SELECT run FROM answers WHERE request = ? AND expires_ms > ?",
-    hexToBytes(requestHash),
-    nowMs,
-  );
+export function answeredBefore(context: Context, requestHash: Uint8Array, nowMs: number): Uint8Array | undefined {
+  const row = context.db.get("SELECT run FROM answers WHERE request = ? AND expires_ms > ?", requestHash, nowMs);
   return row === undefined ? undefined : bytesAt(row, 0);
 }
 
-export function rememberAnswer(context: Context, request: RequestMark, run: Uint8Array): void {
+export function hasAnswers(context: Context): boolean {
+  return context.db.get("SELECT 1 FROM answers LIMIT 1") !== undefined;
+}
+
+export function rememberAnswer(
+  context: Context,
+  answer: { readonly requestHash: Uint8Array; readonly run: Uint8Array; readonly expiresAtMs: number },
+): void {
   context.db.run(
     "INSERT OR REPLACE INTO answers (request, run, expires_ms) VALUES (?, ?, ?)",
-    hexToBytes(request.hash),
-    run,
-    request.expiresAtMs,
+    answer.requestHash,
+    answer.run,
+    answer.expiresAtMs,
   );
 }
 

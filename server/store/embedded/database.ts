@@ -60,6 +60,12 @@ export class Database {
     return this.#statement(sql).run(...params).changes;
   }
 
+  /** An INSERT of several rows: how many went in, and the row id of the last. */
+  insertMany(sql: string, params: readonly SqlValue[]): { readonly count: number; readonly lastRow: number } {
+    const { changes, lastInsertRowid } = this.#statement(sql).run(...params);
+    return { count: changes, lastRow: Number(lastInsertRowid) };
+  }
+
   /** @returns the row id given to the inserted row. */
   insert(sql: string, ...params: readonly SqlValue[]): number {
     return Number(this.#statement(sql).run(...params).lastInsertRowid);

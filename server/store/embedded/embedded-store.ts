@@ -10,6 +10,7 @@ import type { SessionRecord } from "../../domain/session.js";
 import type * as port from "../store.js";
 import { FileBackend } from "./file-backend.js";
 import type { Outcome } from "./group.js";
+import { type InsertAnswer, toInsertRow } from "./insert-row.js";
 import { Lane } from "./lane.js";
 import { MemoryBackend } from "./memory-backend.js";
 import { type ArgumentOf, type Call, isReadVerb, type ResultOf, type VerbName } from "./verbs.js";
@@ -86,8 +87,16 @@ class LiveStore implements EmbeddedStore {
     return this.#opened.secret;
   }
 
-  insertRuns(items: readonly port.InsertRun[]): Promise<readonly port.InsertRunResult[]> {
-    return this.#call("insertRuns", items);
+  async insertRuns(items: readonly port.InsertRun[]): Promise<readonly port.InsertRunResult[]> {
+    const inserts = items.map(toInsertRow);
+    const outcome = await this.#lane("insertRuns").call({ verb: "insertRuns", inserts });
+    // What insertRuns returns, one answer per row.
+    const answers = valueOf(outcome) as readonly InsertAnswer[];
+    return items.map(({ run }, index) => {
+      const answer = answers[index];
+      if (answer === undefined) throw new Error("the store gave no answer for a run");
+      return answer.kind === "created" ? { ...answer, run } : answer;
+    });
   }
 
   readRuns(ids: readonly port.RunRef[]): ReturnType<port.Store["readRuns"]> {
@@ -174,20 +183,29 @@ class LiveStore implements EmbeddedStore {
     return this.#backend.query(sql);
   }
 
-  /** @throws AppError STORE_UNAVAILABLE, also before start and after stop; or what the verb threw, which is a mistake of ours. */
-  async #call<V extends VerbName>(verb: V, argument: ArgumentOf<V>): Promise<ResultOf<V>> {
-    if (this.#opened === undefined || this.#stopping !== undefined)
+  /** @throws AppError STORE_UNAVAILABLE before start and after stop. */
+  #lane(verb: VerbName): Lane {
+    if (this.#opened === undefined || this.#stopping !== undefined) {
       throw storeUnavailable(new Error("the store is not running"));
-    const lane = isReadVerb(verb) ? this.#reads : this.#writes;
-    const outcome = await lane.call({ verb, argument });
-    switch (outcome.kind) {
-      case "done":
-        // What a verb of this name returns; the pair is lost in the message.
-        return outcome.value as ResultOf<V>;
-      case "failed":
-        throw outcome.error;
-      case "unavailable":
-        throw storeUnavailable(outcome.error);
     }
+    return isReadVerb(verb) ? this.#reads : this.#writes;
+  }
+
+  async #call<V extends Exclude<VerbName, "insertRuns">>(verb: V, argument: ArgumentOf<V>): Promise<ResultOf<V>> {
+    const outcome = await this.#lane(verb).call({ verb, argument });
+    // What a verb of this name returns; the pair is lost in the message.
+    return valueOf(outcome) as ResultOf<V>;
+  }
+}
+
+/** @throws AppError STORE_UNAVAILABLE; or what the verb threw, which is a mistake of ours. */
+function valueOf(outcome: Outcome): unknown {
+  switch (outcome.kind) {
+    case "done":
+      return outcome.value;
+    case "failed":
+      throw outcome.error;
+    case "unavailable":
+      throw storeUnavailable(outcome.error);
   }
 }

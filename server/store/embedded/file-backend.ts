@@ -4,7 +4,9 @@ import { Worker } from "node:worker_threads";
 import { storeUnavailable } from "../../domain/error.js";
 import type { Backend } from "./embedded-store.js";
 import type { Outcome } from "./group.js";
-import type { Answer, Ask, ThreadData } from "./thread.js";
+import type { InsertRow } from "./insert-row.js";
+import { packRows } from "./packed-rows.js";
+import type { Answer, Ask, SentCall, ThreadData } from "./thread.js";
 import type { Call } from "./verbs.js";
 import type { Opened } from "./writer.js";
 
@@ -58,13 +60,23 @@ export class FileBackend implements Backend {
 }
 
 async function execute(thread: Thread | undefined, calls: readonly Call[]): Promise<readonly Outcome[]> {
-  const answer = await (thread?.ask({ kind: "execute", calls }) ?? DEAD);
+  const answer = await (thread?.ask(executeAsk(calls)) ?? DEAD);
   if (answer.kind === "failed") {
     const kind = answer.isFault ? "unavailable" : "failed";
     return calls.map(() => ({ kind, error: answer.error }));
   }
   // What runGroup or runReads returned in the thread.
   return answer.value as readonly Outcome[];
+}
+
+function executeAsk(calls: readonly Call[]): Ask {
+  const rows: InsertRow[] = [];
+  const sent = calls.map((call): SentCall => {
+    if (call.verb !== "insertRuns") return call;
+    rows.push(...call.inserts);
+    return { verb: call.verb, count: call.inserts.length };
+  });
+  return { kind: "execute", calls: sent, rows: rows.length === 0 ? undefined : packRows(rows) };
 }
 
 const DEAD: Answer = { kind: "failed", error: new Error("the thread of the store has ended"), isFault: true };
@@ -97,6 +109,7 @@ class Thread {
     if (this.#isEnded) return Promise.resolve(DEAD);
     return new Promise((resolve) => {
       try {
+        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
         this.#worker.postMessage(ask);
         this.#asked.push(resolve);
       } catch (error) {

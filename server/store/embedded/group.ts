@@ -11,6 +11,8 @@
  * error the connection is asked whether the transaction still stands; if not, nothing of the group happened and all of it fails.
  */
 import type { Context } from "./context.js";
+import { insertRuns } from "./insert.js";
+import type { InsertRow } from "./insert-row.js";
 import { type Call, runVerb } from "./verbs.js";
 
 export type Outcome =
@@ -22,7 +24,7 @@ export type Outcome =
 
 export function runGroup(context: Context, calls: readonly Call[]): readonly Outcome[] {
   try {
-    return transact(context, () => calls.map((call) => done(runVerb(context, call))));
+    return transact(context, () => runTogether(context, calls));
   } catch (error) {
     if (isStoreFault(error)) return calls.map(() => ({ kind: "unavailable", error }));
     if (calls.length === 1) return [{ kind: "failed", error }];
@@ -43,6 +45,35 @@ export function runReads(context: Context, calls: readonly Call[]): readonly Out
       return isStoreFault(error) ? { kind: "unavailable", error } : { kind: "failed", error };
     }
   });
+}
+
+/** Inserts that stand side by side become one, so that their rows share statements; the others run one after the other. */
+function runTogether(context: Context, calls: readonly Call[]): readonly Outcome[] {
+  const outcomes: Outcome[] = [];
+  for (let at = 0; at < calls.length; ) {
+    const inserts = insertsFrom(calls, at);
+    if (inserts.length < 2) {
+      const call = calls[at];
+      if (call !== undefined) outcomes.push(done(runVerb(context, call)));
+      at += 1;
+      continue;
+    }
+    const answers = insertRuns(context, inserts.flat());
+    let taken = 0;
+    for (const { length } of inserts) outcomes.push(done(answers.slice(taken, (taken += length))));
+    at += inserts.length;
+  }
+  return outcomes;
+}
+
+function insertsFrom(calls: readonly Call[], from: number): readonly (readonly InsertRow[])[] {
+  const inserts: (readonly InsertRow[])[] = [];
+  for (let at = from; at < calls.length; at += 1) {
+    const rows = calls[at]?.inserts;
+    if (rows === undefined) break;
+    inserts.push(rows);
+  }
+  return inserts;
 }
 
 function done(value: unknown): Outcome {

@@ -1,13 +1,15 @@
-/** New runs. */
+/**
+ * New runs. Ordinary ones (no key, no limit on the queue's size, nothing beside the row) are inserted several to a statement; that a run
+ * of this id exists already, which only a repeated request can mean, is seen by the number of rows that went in. All others are looked
+ * at one by one, in the order of the port.
+ */
 import { encodeId } from "../../domain/ids.js";
-import { placeOf } from "../../domain/run-machine.js";
-import type { InsertRun, InsertRunResult } from "../store.js";
-import { answeredBefore, rememberAnswer } from "./answers.js";
+import { answeredBefore, hasAnswers, rememberAnswer } from "./answers.js";
 import type { Context } from "./context.js";
-import { bytesToHex, hexToBytes, optionalBytesAt, type SqlValue } from "./database.js";
-import { holderOfKey } from "./keys.js";
-import { type Queue, queuedCount } from "./queues.js";
-import { insertedColumns, runIdBytes } from "./run-row.js";
+import { bytesToHex, numberAt, optionalBytesAt, type SqlValue } from "./database.js";
+import type { InsertAnswer, InsertRow } from "./insert-row.js";
+import { clearKey, holderOfKey } from "./keys.js";
+import { queuedCount } from "./queues.js";
 
 /**
  * Specs up to this size lie in the row of the run, so that a small run is one row; larger ones beside it, so that claims and reports,
@@ -15,52 +17,66 @@ import { insertedColumns, runIdBytes } from "./run-row.js";
  */
 const SPEC_IN_ROW_BYTES = 2_048;
 
-export function insertRuns(context: Context, items: readonly InsertRun[]): readonly InsertRunResult[] {
-  return items.map((item) => insertRun(context, item));
+/** Rows of one statement, largest first: few sizes, so that few statements are prepared. */
+const CHUNKS = [16, 4, 1] as const;
+
+export function insertRuns(context: Context, rows: readonly InsertRow[]): readonly InsertAnswer[] {
+  const answers: InsertAnswer[] = [];
+  const areAnswersKept = hasAnswers(context);
+  const isPlain = (row: InsertRow): boolean =>
+    row.keyHash === undefined &&
+    row.queueSizeMax === undefined &&
+    row.metadataJson === undefined &&
+    row.tagsJson === undefined &&
+    row.spec.length <= SPEC_IN_ROW_BYTES &&
+    !(areAnswersKept && row.requestHash !== undefined);
+  for (let at = 0; at < rows.length; ) {
+    const end = endOfStretch(rows, at, isPlain);
+    if (end === at) {
+      const row = rows[at];
+      if (row !== undefined) answers.push(insertOne(context, row));
+      at += 1;
+      continue;
+    }
+    for (const size of CHUNKS) {
+      for (; end - at >= size; at += size) answers.push(...insertPlain(context, rows.slice(at, at + size)));
+    }
+  }
+  return answers;
 }
 
-function insertRun(context: Context, item: InsertRun): InsertRunResult {
-  const { run, request, nowMs } = item;
-  const id = runIdBytes(run.id);
-  if (id === undefined) throw new TypeError(`not a run id: ${run.id}`);
-  context.sees(nowMs);
-  const before = request === undefined ? undefined : repeatOf(context, item, id);
-  if (before !== undefined) return before;
-
-  const holder = run.key === undefined ? undefined : holderOfKey(context, run.key.recordHash, nowMs);
-  if (holder !== undefined) {
-    if (request !== undefined) rememberAnswer(context, request, holder);
-    return { kind: "cached", runId: encodeId("run", holder) };
-  }
-  const env = context.names.environment(run.environment);
-  const known = context.queues.find(env, run.queue);
-  if (item.queueSizeMax !== undefined) {
-    context.flush();
-    const size = known === undefined ? 0 : queuedCount(context, known.id);
-    if (size >= item.queueSizeMax) return { kind: "queueFull", size };
-  }
-  const queue = known ?? context.queues.ensure(run.environment, env, run.queue, item.queueLimit);
-  const queueLimitIgnored = known !== undefined && !takeLimit(context, known, item.queueLimit);
-  store(context, item, { id, env, queue });
-  return { kind: "created", run, queueLimitIgnored };
+/** The end of the rows from `at` that are plain and set the same columns; `at` where its row is not plain. */
+function endOfStretch(rows: readonly InsertRow[], at: number, isPlain: (row: InsertRow) => boolean): number {
+  const shape = rows[at]?.shape.text;
+  let end = at;
+  for (let row = rows[end]; row !== undefined && row.shape.text === shape && isPlain(row); row = rows[end]) end += 1;
+  return end;
 }
 
-/** What an earlier try of the same request was answered with. */
-function repeatOf(context: Context, { run, request, nowMs }: InsertRun, id: Uint8Array): InsertRunResult | undefined {
-  if (request === undefined) return undefined;
-  const own = context.db.get("SELECT request FROM runs WHERE id = ?", id);
-  if (own !== undefined) {
-    const hash = optionalBytesAt(own, 0);
-    if (hash === undefined || bytesToHex(hash) !== request.hash) throw new Error(`run ${run.id} exists already`);
-    return { kind: "repeat", runId: run.id, isCached: false };
-  }
-  const answered = answeredBefore(context, request.hash, nowMs);
-  return answered === undefined ? undefined : { kind: "repeat", runId: encodeId("run", answered), isCached: true };
+/** Where a row belongs, as numbers. */
+interface Place {
+  readonly env: number;
+  readonly task: number;
+  readonly queue: number;
+  readonly partition: number | undefined;
+}
+
+function placeOf(context: Context, row: InsertRow): Place {
+  context.sees(row.nowMs);
+  const env = context.names.environment(row.environment);
+  const queue = context.queues.ensure(row.environment, env, row.queue, row.queueLimit);
+  return {
+    env,
+    task: context.names.task(env, row.task),
+    queue: queue.id,
+    partition: row.isWaiting ? context.queues.partition(queue.id, row.concurrencyKey) : undefined,
+  };
 }
 
 /** QUE-11, QUE-15. @returns false where a registration declares the queue, so that the trigger's limit is ignored. */
-function takeLimit(context: Context, queue: Queue, limit: number | undefined): boolean {
+function takeLimit(context: Context, id: number, limit: number | undefined): boolean {
   if (limit === undefined) return true;
+  const queue = context.queues.byId(id);
   if (queue.isDeclared) return false;
   if (limit !== queue.baseLimit) {
     context.flush();
@@ -69,47 +85,131 @@ function takeLimit(context: Context, queue: Queue, limit: number | undefined): b
   return true;
 }
 
-interface Place {
-  readonly id: Uint8Array;
-  readonly env: number;
-  readonly queue: Queue;
+const ROW_COLUMNS = "env, task, queue, partition, target, id, request, spec";
+const ROW_COLUMN_COUNT = ROW_COLUMNS.split(",").length;
+
+/** Statements by shape and number of rows. */
+const plainSql = new Map<string, string>();
+
+function sqlOf(row: InsertRow, count: number): string {
+  const name = `${count} ${row.shape.text}`;
+  const known = plainSql.get(name);
+  if (known !== undefined) return known;
+  const values = `(${Array.from({ length: row.values.length + ROW_COLUMN_COUNT }, () => "?").join(", ")})`;
+  const sql = `INSERT INTO runs (${row.shape.text}, ${ROW_COLUMNS}) VALUES ${Array.from({ length: count }, () => values).join(", ")}
+    ON CONFLICT (id) DO NOTHING`;
+  plainSql.set(name, sql);
+  return sql;
 }
 
-function store(context: Context, item: InsertRun, { id, env, queue }: Place): void {
-  const { run, spec, metadataJson, request } = item;
-  const place = placeOf(run);
-  if (place !== "QUEUED_WAITING" && place !== "DELAYED") throw new TypeError(`a new run cannot be ${place}`);
-  const task = context.names.task(env, run.taskId);
-  const { columns, values } = insertedColumns(run);
-  const add = (column: string, value: SqlValue): void => {
-    columns.push(column);
-    values.push(value);
-  };
-  add("id", id);
-  add("env", env);
-  add("task", task);
-  add("queue", queue.id);
-  if (request !== undefined) add("request", hexToBytes(request.hash));
-  if (run.key !== undefined) add("key_hash", hexToBytes(run.key.recordHash));
-  if (metadataJson !== undefined) add("has_metadata", 1);
-  const isSpecInRow = spec.length <= SPEC_IN_ROW_BYTES;
-  if (isSpecInRow) add("spec", spec);
-  if (place === "QUEUED_WAITING") {
-    const partition = context.queues.partition(queue.id, run.concurrencyKey);
-    add("partition", partition);
-    add("target", task);
+function insertPlain(context: Context, rows: readonly InsertRow[]): readonly InsertAnswer[] {
+  const [first] = rows;
+  if (first === undefined) return [];
+  const places = rows.map((row) => placeOf(context, row));
+  const params: SqlValue[] = [];
+  for (const [index, row] of rows.entries()) {
+    const place = places[index];
+    if (place === undefined) continue;
+    const target = row.isWaiting ? place.task : null;
+    params.push(...row.values, place.env, place.task, place.queue, place.partition ?? null, target, row.id);
+    params.push(row.requestHash ?? null, row.spec);
+  }
+  const { count, lastRow } = context.db.insertMany(sqlOf(first, rows.length), params);
+  const fresh = count === rows.length ? undefined : freshRows(context, rows, lastRow - count);
+  return rows.map((row, index) => {
+    const place = places[index];
+    if (place === undefined || (fresh !== undefined && !fresh.has(index))) return repeatOf(context, row);
+    return created(context, row, place);
+  });
+}
+
+/** Which rows went in: those stored behind `before`; of several with one id, the first. */
+function freshRows(context: Context, rows: readonly InsertRow[], before: number): ReadonlySet<number> {
+  const seen = new Set<string>();
+  const fresh = new Set<number>();
+  for (const [index, { id }] of rows.entries()) {
+    const row = context.db.get("SELECT row FROM runs WHERE id = ?", id);
+    const name = bytesToHex(id);
+    if (row !== undefined && numberAt(row, 0) > before && !seen.has(name)) fresh.add(index);
+    seen.add(name);
+  }
+  return fresh;
+}
+
+function created(context: Context, row: InsertRow, { partition, queue, task }: Place): InsertAnswer {
+  if (partition !== undefined) {
     context.pending.touchHead(partition, task);
-    context.pending.addQueued(queue.id, task, 1);
+    context.pending.addQueued(queue, task, 1);
   }
-  const row = context.db.insert(
-    `INSERT INTO runs (${columns.join(", ")}) VALUES (${columns.map(() => "?").join(", ")})`,
+  return { kind: "created", queueLimitIgnored: !takeLimit(context, queue, row.queueLimit) };
+}
+
+// ── one by one ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function insertOne(context: Context, row: InsertRow): InsertAnswer {
+  const { requestHash, keyHash, nowMs } = row;
+  context.sees(nowMs);
+  if (requestHash !== undefined) {
+    if (context.db.get("SELECT 1 FROM runs WHERE id = ?", row.id) !== undefined) return repeatOf(context, row);
+    const answered = answeredBefore(context, requestHash, nowMs);
+    if (answered !== undefined) return { kind: "repeat", runId: encodeId("run", answered), isCached: true };
+  }
+  const holder = keyHash === undefined ? undefined : holderOfKey(context, keyHash, nowMs);
+  if (holder?.keeps === true) {
+    if (requestHash !== undefined) {
+      rememberAnswer(context, { requestHash, run: holder.id, expiresAtMs: row.requestExpiresAtMs });
+    }
+    return { kind: "cached", runId: encodeId("run", holder.id) };
+  }
+  const size = row.queueSizeMax === undefined ? 0 : queueSize(context, row);
+  if (row.queueSizeMax !== undefined && size >= row.queueSizeMax) return { kind: "queueFull", size };
+  if (holder !== undefined) clearKey(context, holder.row);
+  const place = placeOf(context, row);
+  insertWhole(context, row, place);
+  return created(context, row, place);
+}
+
+/** What the request that made the run of this id is answered again. @throws Error where another request, or none, made it. */
+function repeatOf(context: Context, { id, requestHash }: InsertRow): InsertAnswer {
+  const row = context.db.get("SELECT request FROM runs WHERE id = ?", id);
+  const stored = row === undefined ? undefined : optionalBytesAt(row, 0);
+  const runId = encodeId("run", id);
+  if (stored === undefined || requestHash === undefined || bytesToHex(stored) !== bytesToHex(requestHash)) {
+    throw new Error(`${runId} exists already, and was not made by this request`);
+  }
+  return { kind: "repeat", runId, isCached: false };
+}
+
+function queueSize(context: Context, row: InsertRow): number {
+  const env = context.names.findEnvironment(row.environment);
+  const queue = env === undefined ? undefined : context.queues.find(env, row.queue);
+  if (queue === undefined) return 0;
+  context.flush();
+  return queuedCount(context, queue.id);
+}
+
+function insertWhole(context: Context, row: InsertRow, place: Place): void {
+  const { id, spec, metadataJson } = row;
+  const isSpecInRow = spec.length <= SPEC_IN_ROW_BYTES;
+  const values = [...row.values, place.env, place.task, place.queue, place.partition ?? null];
+  const runRow = context.db.insert(
+    `INSERT INTO runs (${row.shape.text}, ${ROW_COLUMNS}, key_hash, has_metadata)
+     VALUES (${row.values.map(() => "?").join(", ")}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ...values,
+    row.isWaiting ? place.task : null,
+    id,
+    row.requestHash ?? null,
+    isSpecInRow ? spec : null,
+    row.keyHash ?? null,
+    metadataJson === undefined ? 0 : 1,
   );
-  if (!isSpecInRow) context.db.run("INSERT INTO specs (run, spec) VALUES (?, ?)", row, spec);
+  if (!isSpecInRow) context.db.run("INSERT INTO specs (run, spec) VALUES (?, ?)", runRow, spec);
   if (metadataJson !== undefined) {
-    context.db.run("INSERT INTO metadata (run, json) VALUES (?, ?)", row, metadataJson);
+    context.db.run("INSERT INTO metadata (run, json) VALUES (?, ?)", runRow, metadataJson);
   }
-  addTags(context, { env, row, id, createdAtMs: run.createdAtMs, tags: run.tags });
+  const tags: unknown = row.tagsJson === undefined ? [] : JSON.parse(row.tagsJson);
+  const names = Array.isArray(tags) ? tags.filter((tag) => typeof tag === "string") : [];
+  addTags(context, { env: place.env, row: runRow, id, createdAtMs: row.createdAtMs, tags: names });
 }
 
 /** Makes a run findable by these tags (RUN-17). */

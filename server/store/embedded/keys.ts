@@ -11,28 +11,29 @@ import type { Context } from "./context.js";
 import { bytesAt, hexToBytes, numberAt } from "./database.js";
 import { placeOfNumber } from "./run-row.js";
 
-/**
- * The id of the run that a trigger with this key gets; undefined: none, and the key is free. A holder whose window is closed, or whose
- * status does not keep the key (section 8.5), loses it here.
- */
-export function holderOfKey(context: Context, recordHash: string, nowMs: number): Uint8Array | undefined {
-  const row = context.db.get(
-    "SELECT row, id, place, key_expires_ms FROM runs WHERE key_hash = ?",
-    hexToBytes(recordHash),
-  );
+/** Who has a key, and whether the next trigger with it gets that run (section 8.5). */
+export interface KeyHolder {
+  readonly row: number;
+  readonly id: Uint8Array;
+  /** False: its window is closed or its status does not keep the key; a new run takes it by {@link clearKey}. */
+  readonly keeps: boolean;
+}
+
+export function holderOfKey(context: Context, recordHash: Uint8Array, nowMs: number): KeyHolder | undefined {
+  const row = context.db.get("SELECT row, id, place, key_expires_ms FROM runs WHERE key_hash = ?", recordHash);
   if (row === undefined) return undefined;
   const { status } = statusOfPlace(placeOfNumber(numberAt(row, 2)));
-  if (isWindowOpen(numberAt(row, 3), nowMs) && keepsKey(status)) return bytesAt(row, 1);
-  clearKey(context, numberAt(row, 0));
-  return undefined;
+  const keeps = isWindowOpen(numberAt(row, 3), nowMs) && keepsKey(status);
+  return { row: numberAt(row, 0), id: bytesAt(row, 1), keeps };
 }
 
 /** IDM-28. A run outside its window holds no key any more; a failed one does until the next trigger. */
 export function resetKey(context: Context, params: ResetKey): { readonly runId: string } | undefined {
   context.sees(params.nowMs);
   const { request } = params;
-  if (request !== undefined) {
-    const before = answeredBefore(context, request.hash, params.nowMs);
+  const requestHash = request === undefined ? undefined : hexToBytes(request.hash);
+  if (requestHash !== undefined) {
+    const before = answeredBefore(context, requestHash, params.nowMs);
     if (before !== undefined) return { runId: encodeId("run", before) };
   }
   const env = context.names.findEnvironment(params.environment);
@@ -42,11 +43,13 @@ export function resetKey(context: Context, params: ResetKey): { readonly runId: 
   );
   if (row === undefined || numberAt(row, 3) !== env || !isWindowOpen(numberAt(row, 2), params.nowMs)) return undefined;
   clearKey(context, numberAt(row, 0));
-  if (request !== undefined) rememberAnswer(context, request, bytesAt(row, 1));
+  if (request !== undefined && requestHash !== undefined) {
+    rememberAnswer(context, { requestHash, run: bytesAt(row, 1), expiresAtMs: request.expiresAtMs });
+  }
   return { runId: encodeId("run", bytesAt(row, 1)) };
 }
 
-function clearKey(context: Context, row: number): void {
+export function clearKey(context: Context, row: number): void {
   context.db.run(
     "UPDATE runs SET key_hash = NULL, key_text = NULL, key_scope = NULL, key_expires_ms = NULL WHERE row = ?",
     row,

@@ -247,29 +247,71 @@ const ZERO_BY_DEFAULT: ReadonlySet<string> = new Set([
   "todo",
 ]);
 
-/** Columns and their new values. */
-export interface Assignments {
-  readonly columns: string[];
-  readonly values: SqlValue[];
+/**
+ * A set of columns, as the text of a statement names them. Shapes are made once: statements are looked up by their text, and a text that
+ * is built for every row would have to be hashed for every row.
+ */
+export class Shape {
+  readonly columns: readonly string[];
+  /** Separated by a comma and a blank. */
+  readonly text: string;
+  readonly #longer = new Map<string, Shape>();
+
+  constructor(columns: readonly string[]) {
+    this.columns = columns;
+    this.text = columns.join(", ");
+  }
+
+  /** This shape and one more column. */
+  with(column: string): Shape {
+    const known = this.#longer.get(column);
+    if (known !== undefined) return known;
+    const longer = new Shape([...this.columns, column]);
+    this.#longer.set(column, longer);
+    return longer;
+  }
 }
 
-/** All of a new run that differs from the defaults of the table. */
-export function insertedColumns(run: RunState): Assignments {
-  const columns: string[] = [];
+const NO_COLUMNS = new Shape([]);
+
+/** All of a new run that differs from the defaults of the table, but for ids, hashes and the spec. */
+export function insertedColumns(run: RunState): { readonly shape: Shape; readonly values: SqlValue[] } {
+  let shape = NO_COLUMNS;
   const values: SqlValue[] = [];
   for (const [name, value] of CHANGING) {
     const current = value(run);
     if (current === null || (current === 0 && ZERO_BY_DEFAULT.has(name))) continue;
-    columns.push(name);
+    shape = shape.with(name);
     values.push(current);
   }
   for (const [name, value] of FIXED) {
     const current = value(run);
     if (current === null) continue;
-    columns.push(name);
+    shape = shape.with(name);
     values.push(current);
   }
-  return { columns, values };
+  return { shape, values };
+}
+
+/** Columns of a shape that hold text; all others hold numbers. */
+export const TEXT_COLUMNS: ReadonlySet<string> = new Set([
+  "session",
+  "waiting_for",
+  "tags",
+  "ttl_text",
+  "concurrency_key",
+  "key_text",
+  "key_scope",
+  "batch",
+  "parent",
+  "root",
+  "replay_of",
+]);
+
+/** Columns and their new values. */
+export interface Assignments {
+  readonly columns: string[];
+  readonly values: SqlValue[];
 }
 
 export function changedColumns(before: RunState, next: RunState): Assignments {

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { isStoreFault } from "./group.js";
 import { type Lock, lockDirectory } from "./lock.js";
+import { type PackedRows, unpackRows } from "./packed-rows.js";
 import { Reader } from "./reader.js";
 import type { Call } from "./verbs.js";
 import { Writer } from "./writer.js";
@@ -15,9 +16,14 @@ export interface ThreadData {
   readonly directory: string;
 }
 
+/** A call as it travels: of an insert the number of its rows, which are packed beside the calls. */
+export type SentCall =
+  | Exclude<Call, { readonly verb: "insertRuns" }>
+  | { readonly verb: "insertRuns"; readonly count: number };
+
 export type Ask =
   | { readonly kind: "open" }
-  | { readonly kind: "execute"; readonly calls: readonly Call[] }
+  | { readonly kind: "execute"; readonly calls: readonly SentCall[]; readonly rows?: PackedRows }
   | { readonly kind: "query"; readonly sql: string }
   | { readonly kind: "close" };
 
@@ -25,6 +31,15 @@ export type Answer =
   | { readonly kind: "done"; readonly value: unknown }
   /** `isFault`: of the file or its disk. */
   | { readonly kind: "failed"; readonly error: unknown; readonly isFault: boolean };
+
+function receivedCalls({ calls, rows }: Extract<Ask, { readonly kind: "execute" }>): readonly Call[] {
+  const unpacked = rows === undefined ? [] : unpackRows(rows);
+  let taken = 0;
+  return calls.map((call) => {
+    if (call.verb !== "insertRuns") return call;
+    return { verb: call.verb, inserts: unpacked.slice(taken, (taken += call.count)) };
+  });
+}
 
 type Handler = (ask: Ask) => unknown;
 
@@ -47,7 +62,7 @@ function writerHandler(directory: string): Handler {
           throw error;
         }
       case "execute":
-        return writer.execute(ask.calls);
+        return writer.execute(receivedCalls(ask));
       case "query":
         return writer.query(ask.sql);
       case "close":
@@ -61,7 +76,7 @@ function readerHandler(directory: string): Handler {
   return (ask) => {
     switch (ask.kind) {
       case "execute":
-        return reader.execute(ask.calls);
+        return reader.execute(receivedCalls(ask));
       case "close":
         return reader.close();
       default:

@@ -4,6 +4,7 @@ import { claimRuns } from "./claim.js";
 import type { Context } from "./context.js";
 import { findRuns } from "./find.js";
 import { insertRuns } from "./insert.js";
+import type { InsertRow } from "./insert-row.js";
 import { resetKey } from "./keys.js";
 import { listRuns } from "./list.js";
 import { appendLogs } from "./logs.js";
@@ -56,12 +57,13 @@ export function isReadVerb(verb: VerbName): boolean {
 }
 
 /** A verb to be carried out; made by `EmbeddedStore`, which pairs names and arguments. */
-export interface Call {
-  readonly verb: VerbName;
-  readonly argument: unknown;
-}
+export type Call =
+  | { readonly verb: Exclude<VerbName, "insertRuns">; readonly argument: unknown; readonly inserts?: undefined }
+  /** Inserts keep their type: they are packed on their way to the thread, and joined there. */
+  | { readonly verb: "insertRuns"; readonly inserts: readonly InsertRow[] };
 
 export function runVerb(context: Context, call: Call): unknown {
+  if (call.verb === "insertRuns") return insertRuns(context, call.inserts);
   // The pair was checked where the call was made; between threads only its names are left.
   const verb = VERBS[call.verb] as (context: Context, argument: unknown) => unknown;
   return verb(context, call.argument);
