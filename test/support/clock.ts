@@ -36,7 +36,8 @@ export class FakeClock implements Clock {
 
   setTimer(delayMs: number, callback: () => void): Timer {
     this.#serial += 1;
-    const timer: FakeTimer = { dueMs: this.#nowMs + Math.max(0, delayMs), serial: this.#serial, callback };
+    // Clocks give whole milliseconds; a period with jitter is none.
+    const timer: FakeTimer = { dueMs: this.#nowMs + Math.ceil(Math.max(0, delayMs)), serial: this.#serial, callback };
     this.#timers.add(timer);
     return { cancel: () => this.#timers.delete(timer) };
   }
