@@ -11,26 +11,42 @@ import { type Connection, callHeaders, connectionTo } from "./transport.js";
 /** Time for one try, as on the server (design 14). */
 const CALL_TIMEOUT_MS = 30_000;
 
-/** Sends one request. `options` has to be handed on, it carries the credentials. */
+/** What one try does. `options` has to be handed on, it carries the credentials. */
 export type Send<T> = (connection: Connection, options: CallOptions) => Promise<T>;
 
-/** A call with the settings in force here and now; nothing is sent without credentials (CFG-4). */
-export function call<T>(requestOptions: RequestOptions | undefined, send: Send<T>): ApiPromise<T> {
-  return new ApiPromise(answerOf(requestOptions, send));
+/**
+ * A call with the settings in force here and now; nothing is sent without credentials (CFG-4).
+ * @param request makes the request, once: all tries send the same. What it throws, the call rejects with.
+ * @param send sends it, once for each try.
+ */
+export function call<R, T>(
+  requestOptions: RequestOptions | undefined,
+  request: () => R | Promise<R>,
+  send: (connection: Connection, request: R, options: CallOptions) => Promise<T>,
+): ApiPromise<T> {
+  return new ApiPromise(answerOf(requestOptions, request, send));
 }
 
-async function answerOf<T>(requestOptions: RequestOptions | undefined, send: Send<T>): Promise<ApiAnswer<T>> {
+async function answerOf<R, T>(
+  requestOptions: RequestOptions | undefined,
+  request: () => R | Promise<R>,
+  send: (connection: Connection, request: R, options: CallOptions) => Promise<T>,
+): Promise<ApiAnswer<T>> {
   const settings = callSettings(requestOptions);
-  return withRetries(() => sendOnce(settings, send), settings.options.retry, systemClock);
+  const made = await request();
+  const sendMade: Send<T> = (connection, options) => send(connection, made, options);
+  return withRetries(() => sendOnce(settings, sendMade), settings.options.retry, systemClock);
 }
 
 /** One try. @throws ApiError */
 export async function sendOnce<T>(settings: CallSettings, send: Send<T>): Promise<ApiAnswer<T>> {
   const { accessToken, baseURL, options } = settings;
+  // Outside of the `try`: a header that cannot be sent is the caller's mistake and no answer.
+  const sent = callHeaders(accessToken, options.additionalHeaders);
   let headers = new Headers();
   let trailers = new Headers();
   const callOptions: CallOptions = {
-    headers: callHeaders(accessToken, options.additionalHeaders),
+    headers: sent,
     timeoutMs: CALL_TIMEOUT_MS,
     onHeader: (received) => {
       headers = received;

@@ -128,13 +128,15 @@ function reset(
   options: ResetKeyOptions = {},
   requestOptions?: RequestOptions,
 ): ApiPromise<{ readonly id: string }> {
-  const requestId = newRequestId(systemClock);
-  const hash = resetHash(key, options);
-  return call(requestOptions, async ({ runs }, callOptions) => {
-    const request = { taskId: taskIdentifier, idempotencyKey: await hash, requestId };
-    const { runId } = await runs.resetIdempotencyKey(request, callOptions);
-    return { id: runId };
-  });
+  return call(
+    requestOptions,
+    async () => ({
+      taskId: taskIdentifier,
+      idempotencyKey: await resetHash(key, options),
+      requestId: newRequestId(systemClock),
+    }),
+    async ({ runs }, request, callOptions) => ({ id: (await runs.resetIdempotencyKey(request, callOptions)).runId }),
+  );
 }
 
 async function resetHash(key: string | readonly string[] | IdempotencyKey, options: ResetKeyOptions): Promise<string> {

@@ -28,19 +28,23 @@ export interface QueuePage {
 
 /** Lists queues by name. @throws BadRequestError INVALID_PAGE. */
 function list(options: ListQueuesOptions = {}, requestOptions?: RequestOptions): ApiPromise<QueuePage> {
-  return call(requestOptions, async ({ queues: service }, callOptions) => {
-    const request = { page: pageNumber("page", options.page), perPage: pageNumber("perPage", options.perPage) };
-    const { queues: items, currentPage, totalPages, count } = await service.listQueues(request, callOptions);
-    return { data: items.map(queueItem), pagination: { currentPage, totalPages, count } };
-  });
+  return call(
+    requestOptions,
+    () => ({ page: pageNumber("page", options.page), perPage: pageNumber("perPage", options.perPage) }),
+    async ({ queues: service }, request, callOptions) => {
+      const { queues: items, currentPage, totalPages, count } = await service.listQueues(request, callOptions);
+      return { data: items.map(queueItem), pagination: { currentPage, totalPages, count } };
+    },
+  );
 }
 
 /** Returns a queue with its present figures. @throws NotFoundError QUEUE_NOT_FOUND. */
 function retrieve(queue: QueueSelector, requestOptions?: RequestOptions): ApiPromise<QueueItem> {
-  return call(requestOptions, async ({ queues: service }, callOptions) => {
-    const answer = await service.retrieveQueue({ queue: selector(queue) }, callOptions);
-    return queueItem(answer.queue);
-  });
+  return call(
+    requestOptions,
+    () => ({ queue: selector(queue) }),
+    async ({ queues: service }, request, options) => queueItem((await service.retrieveQueue(request, options)).queue),
+  );
 }
 
 /**
@@ -48,20 +52,20 @@ function retrieve(queue: QueueSelector, requestOptions?: RequestOptions): ApiPro
  * @throws NotFoundError QUEUE_NOT_FOUND.
  */
 function pause(queue: QueueSelector, requestOptions?: RequestOptions): ApiPromise<QueueItem> {
-  const requestId = newRequestId(systemClock);
-  return call(requestOptions, async ({ queues: service }, callOptions) => {
-    const answer = await service.pauseQueue({ queue: selector(queue), requestId }, callOptions);
-    return queueItem(answer.queue);
-  });
+  return call(
+    requestOptions,
+    () => change(queue),
+    async ({ queues: service }, request, options) => queueItem((await service.pauseQueue(request, options)).queue),
+  );
 }
 
 /** Starts the runs of a paused queue again, in their order. Idempotent. @throws NotFoundError QUEUE_NOT_FOUND. */
 function resume(queue: QueueSelector, requestOptions?: RequestOptions): ApiPromise<QueueItem> {
-  const requestId = newRequestId(systemClock);
-  return call(requestOptions, async ({ queues: service }, callOptions) => {
-    const answer = await service.resumeQueue({ queue: selector(queue), requestId }, callOptions);
-    return queueItem(answer.queue);
-  });
+  return call(
+    requestOptions,
+    () => change(queue),
+    async ({ queues: service }, request, options) => queueItem((await service.resumeQueue(request, options)).queue),
+  );
 }
 
 /**
@@ -74,12 +78,12 @@ function overrideConcurrencyLimit(
   concurrencyLimit: number,
   requestOptions?: RequestOptions,
 ): ApiPromise<QueueItem> {
-  const requestId = newRequestId(systemClock);
-  return call(requestOptions, async ({ queues: service }, callOptions) => {
-    const request = { queue: selector(queue), concurrencyLimit, requestId };
-    const answer = await service.overrideConcurrencyLimit(request, callOptions);
-    return queueItem(answer.queue);
-  });
+  return call(
+    requestOptions,
+    () => ({ ...change(queue), concurrencyLimit }),
+    async ({ queues: service }, request, options) =>
+      queueItem((await service.overrideConcurrencyLimit(request, options)).queue),
+  );
 }
 
 /**
@@ -87,11 +91,17 @@ function overrideConcurrencyLimit(
  * @throws UnprocessableEntityError QUEUE_NOT_OVERRIDDEN; NotFoundError QUEUE_NOT_FOUND.
  */
 function resetConcurrencyLimit(queue: QueueSelector, requestOptions?: RequestOptions): ApiPromise<QueueItem> {
-  const requestId = newRequestId(systemClock);
-  return call(requestOptions, async ({ queues: service }, callOptions) => {
-    const answer = await service.resetConcurrencyLimit({ queue: selector(queue), requestId }, callOptions);
-    return queueItem(answer.queue);
-  });
+  return call(
+    requestOptions,
+    () => change(queue),
+    async ({ queues: service }, request, options) =>
+      queueItem((await service.resetConcurrencyLimit(request, options)).queue),
+  );
+}
+
+/** What every change of a queue is asked for with. */
+function change(queue: QueueSelector) {
+  return { queue: selector(queue), requestId: newRequestId(systemClock) };
 }
 
 /** Reads and changes queues. */

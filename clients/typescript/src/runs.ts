@@ -41,6 +41,10 @@ function retrieve<H extends AnyRunHandle>(
   handle: H,
   requestOptions?: RequestOptions,
 ): ApiPromise<RetrievedRun<HandlePayload<H>, HandleOutput<H>>>;
+function retrieve(
+  run: RunReference,
+  requestOptions?: RequestOptions,
+): ApiPromise<RetrievedRun<UntypedValue, UntypedValue>>;
 function retrieve<T extends AnyTask>(
   run: RunReference,
   requestOptions?: RequestOptions,
@@ -48,15 +52,13 @@ function retrieve<T extends AnyTask>(
 function retrieve(
   run: RunReference,
   requestOptions?: RequestOptions,
-): ApiPromise<RetrievedRun<UntypedValue, UntypedValue>>;
-function retrieve(
-  run: RunReference,
-  requestOptions?: RequestOptions,
 ): ApiPromise<RetrievedRun<UntypedValue, UntypedValue>> {
-  return call(requestOptions, async ({ runs: service }, options) => {
-    const answer = await service.retrieveRun({ runId: idOf(run) }, options);
-    return retrievedRun(present(answer.run));
-  });
+  return call(
+    requestOptions,
+    () => ({ runId: idOf(run) }),
+    async ({ runs: service }, request, options) =>
+      retrievedRun(present((await service.retrieveRun(request, options)).run)),
+  );
 }
 
 /**
@@ -75,9 +77,10 @@ async function listPage(
   options: ListRunsOptions,
   requestOptions: RequestOptions | undefined,
 ): Promise<ApiAnswer<Page<ListedRun>>> {
-  const request = listRunsMessage(options);
-  const { data, response } = await call(requestOptions, ({ runs: service }, callOptions) =>
-    service.listRuns(request, callOptions),
+  const { data, response } = await call(
+    requestOptions,
+    () => listRunsMessage(options),
+    ({ runs: service }, request, callOptions) => service.listRuns(request, callOptions),
   ).withResponse();
   const { runs: items, nextPageToken, previousPageToken } = data;
   const { after: _after, before: _before, ...filter } = options;
@@ -103,11 +106,11 @@ function cancel(
   options: CancelOptions = {},
   requestOptions?: RequestOptions,
 ): ApiPromise<{ readonly id: string }> {
-  const request = { runId: idOf(run), reason: options.reason, requestId: newRequestId(systemClock) };
-  return call(requestOptions, async ({ runs: service }, callOptions) => {
-    const { runId } = await service.cancelRun(request, callOptions);
-    return { id: runId };
-  });
+  return call(
+    requestOptions,
+    () => ({ runId: idOf(run), reason: options.reason, requestId: newRequestId(systemClock) }),
+    async ({ runs: service }, request, callOptions) => ({ id: (await service.cancelRun(request, callOptions)).runId }),
+  );
 }
 
 /**
@@ -130,11 +133,12 @@ function reschedule(
   options: { readonly delay: string | Date },
   requestOptions?: RequestOptions,
 ): ApiPromise<RetrievedRun<UntypedValue, UntypedValue>> {
-  const request = { runId: idOf(run), delaySpec: delaySpec(options.delay), requestId: newRequestId(systemClock) };
-  return call(requestOptions, async ({ runs: service }, callOptions) => {
-    const answer = await service.rescheduleRun(request, callOptions);
-    return retrievedRun(present(answer.run));
-  });
+  return call(
+    requestOptions,
+    () => ({ runId: idOf(run), delaySpec: delaySpec(options.delay), requestId: newRequestId(systemClock) }),
+    async ({ runs: service }, request, callOptions) =>
+      retrievedRun(present((await service.rescheduleRun(request, callOptions)).run)),
+  );
 }
 
 /**
@@ -144,11 +148,11 @@ function reschedule(
  * @throws NotFoundError RUN_NOT_FOUND.
  */
 function replay(run: RunReference, requestOptions?: RequestOptions): ApiPromise<{ readonly id: string }> {
-  const request = { runId: idOf(run), requestId: newRequestId(systemClock) };
-  return call(requestOptions, async ({ runs: service }, callOptions) => {
-    const { runId } = await service.replayRun(request, callOptions);
-    return { id: runId };
-  });
+  return call(
+    requestOptions,
+    () => ({ runId: idOf(run), requestId: newRequestId(systemClock) }),
+    async ({ runs: service }, request, callOptions) => ({ id: (await service.replayRun(request, callOptions)).runId }),
+  );
 }
 
 export interface PollOptions {
@@ -171,16 +175,16 @@ function poll<H extends AnyRunHandle>(
   options?: PollOptions,
   requestOptions?: RequestOptions,
 ): Promise<RetrievedRun<HandlePayload<H>, HandleOutput<H>>>;
-function poll<T extends AnyTask>(
-  run: RunReference,
-  options?: PollOptions,
-  requestOptions?: RequestOptions,
-): Promise<RetrievedRun<TaskPayload<T>, TaskOutput<T>>>;
 function poll(
   run: RunReference,
   options?: PollOptions,
   requestOptions?: RequestOptions,
 ): Promise<RetrievedRun<UntypedValue, UntypedValue>>;
+function poll<T extends AnyTask>(
+  run: RunReference,
+  options?: PollOptions,
+  requestOptions?: RequestOptions,
+): Promise<RetrievedRun<TaskPayload<T>, TaskOutput<T>>>;
 async function poll(
   run: RunReference,
   options: PollOptions = {},
@@ -240,16 +244,16 @@ function subscribeToRun<H extends AnyRunHandle>(
   options?: SubscribeOptions,
   requestOptions?: RequestOptions,
 ): RunSubscription<HandlePayload<H>, HandleOutput<H>>;
-function subscribeToRun<T extends AnyTask>(
-  run: RunReference,
-  options?: SubscribeOptions,
-  requestOptions?: RequestOptions,
-): RunSubscription<TaskPayload<T>, TaskOutput<T>>;
 function subscribeToRun(
   run: RunReference,
   options?: SubscribeOptions,
   requestOptions?: RequestOptions,
 ): RunSubscription<UntypedValue, UntypedValue>;
+function subscribeToRun<T extends AnyTask>(
+  run: RunReference,
+  options?: SubscribeOptions,
+  requestOptions?: RequestOptions,
+): RunSubscription<TaskPayload<T>, TaskOutput<T>>;
 function subscribeToRun(
   run: RunReference,
   options: SubscribeOptions = {},

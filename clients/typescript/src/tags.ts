@@ -35,8 +35,10 @@ async function add(tags: string | readonly string[], requestOptions?: RequestOpt
     requestId: newRequestId(systemClock),
   };
   try {
-    const added: AddRunTagsResponse = await call(requestOptions, ({ runs }, options) =>
-      runs.addRunTags(request, options),
+    const added: AddRunTagsResponse = await call(
+      requestOptions,
+      () => request,
+      ({ runs }, sent, options) => runs.addRunTags(sent, options),
     );
     run.tagsChanged(added.tags);
   } catch (error) {

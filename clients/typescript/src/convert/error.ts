@@ -57,13 +57,15 @@ export function callError(thrown: unknown, baseURL: string, signal?: AbortSignal
   if (thrown instanceof ApiError || thrown instanceof AbortError) return thrown;
   if (signal?.aborted === true) return new AbortError(undefined, { cause: signal.reason });
   const error = ConnectError.from(thrown);
+  const info = error.findDetails(ErrorInfoSchema)[0];
   return apiError(
     {
       code: CODE_NAMES[error.code],
       message: error.rawMessage,
-      info: error.findDetails(ErrorInfoSchema)[0],
+      info,
       retryAfterMs: delayOf(error.findDetails(RetryInfoSchema)[0]?.retryDelay),
-      cause: error,
+      // What the service says is all said; of what failed on the way, the transport knows more.
+      cause: info === undefined ? error : undefined,
     },
     baseURL,
   );

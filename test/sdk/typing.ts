@@ -1,0 +1,118 @@
+/**
+ * Promises about types, kept by the compiler: this file compiles, or one of them is broken. Nothing here runs.
+ * Every `@ts-expect-error` fails the build if the line below it becomes legal.
+ */
+import {
+  type AnyTask,
+  type RealtimeRun,
+  type RunHandle,
+  runs,
+  type TaskIdentifier,
+  type TaskOutput,
+  type TaskOutputHandle,
+  type TaskPayload,
+  task,
+  tasks,
+} from "@hairtrigger/sdk";
+import { expectTypeOf } from "expect-type";
+
+const resize = task({
+  id: "resize",
+  run: async (payload: { url: string; width: number }, { ctx, signal }) => {
+    expectTypeOf(ctx.attempt.number).toBeNumber();
+    expectTypeOf(signal).toEqualTypeOf<AbortSignal>();
+    return { url: payload.url, bytes: 1n };
+  },
+});
+
+const nightly = task({ id: "nightly", run: () => 5 });
+
+const greet = task({ id: "greet", run: async (payload: { name: string } | undefined) => payload?.name ?? "you" });
+
+/** TYP-1: payload, output and identifier come from `typeof` alone. */
+export function typesOfTasks(): void {
+  expectTypeOf<TaskPayload<typeof resize>>().toEqualTypeOf<{ url: string; width: number }>();
+  expectTypeOf<TaskOutput<typeof resize>>().toEqualTypeOf<{ url: string; bytes: bigint }>();
+  expectTypeOf<TaskIdentifier<typeof resize>>().toEqualTypeOf<"resize">();
+  expectTypeOf<TaskPayload<typeof nightly>>().toEqualTypeOf<void>();
+  expectTypeOf<TaskOutput<typeof nightly>>().toEqualTypeOf<number>();
+  expectTypeOf<TaskOutputHandle<typeof greet>>().toEqualTypeOf<
+    RunHandle<"greet", { name: string } | undefined, string>
+  >();
+  expectTypeOf<typeof resize>().toExtend<AnyTask>();
+  expectTypeOf<RealtimeRun<typeof resize>["output"]>().toEqualTypeOf<{ url: string; bytes: bigint } | undefined>();
+}
+
+/** TYP-1, TYP-4: a wrong payload or id is a compile error, a missing payload only where it may be missing. */
+export async function triggers(): Promise<void> {
+  const handle = await tasks.trigger<typeof resize>("resize", { url: "u", width: 1 }, { delay: "10m", tags: "a" });
+  expectTypeOf(handle.taskIdentifier).toEqualTypeOf<"resize">();
+  expectTypeOf(handle.id).toBeString();
+  expectTypeOf(handle.isCached).toBeBoolean();
+  expectTypeOf(handle.publicAccessToken).toBeString();
+  // @ts-expect-error the task has another id
+  await tasks.trigger<typeof resize>("resise", { url: "u", width: 1 });
+  // @ts-expect-error a member of the payload is missing
+  await tasks.trigger<typeof resize>("resize", { url: "u" });
+  // @ts-expect-error a member of the payload has another type
+  await tasks.trigger<typeof resize>("resize", { url: "u", width: "1" });
+  // @ts-expect-error the payload is missing
+  await tasks.trigger<typeof resize>("resize");
+  // @ts-expect-error there is no such option
+  await tasks.trigger<typeof resize>("resize", { url: "u", width: 1 }, { dealy: "10m" });
+  // @ts-expect-error the id is missing
+  await tasks.trigger<typeof resize>({ url: "u", width: 1 });
+
+  expectTypeOf(await resize.trigger({ url: "u", width: 1 })).toEqualTypeOf(handle);
+  // @ts-expect-error a member of the payload has another type
+  await resize.trigger({ url: 1, width: 1 });
+  // @ts-expect-error the payload is missing
+  await resize.trigger();
+
+  await nightly.trigger();
+  await nightly.trigger(undefined, { delay: "1h" });
+  // @ts-expect-error the task takes no payload
+  await nightly.trigger({ a: 1 });
+  await tasks.trigger<typeof nightly>("nightly");
+  await greet.trigger();
+  await greet.trigger({ name: "a" }, { priority: 1 });
+  // @ts-expect-error a member of the payload has another type
+  await tasks.trigger<typeof greet>("greet", { name: 1 });
+
+  await tasks.trigger("any-task", { any: "payload" });
+}
+
+/** TYP-3: handles carry the types of their task; an id alone gives `any`, unless the task is named. */
+export async function retrieved(): Promise<void> {
+  const handle = await resize.trigger({ url: "u", width: 1 });
+  const run = await runs.retrieve(handle);
+  expectTypeOf(run.payload).toEqualTypeOf<{ url: string; width: number } | undefined>();
+  expectTypeOf(run.output).toEqualTypeOf<{ url: string; bytes: bigint } | undefined>();
+  expectTypeOf((await runs.retrieve(handle.id)).output).toBeAny();
+  expectTypeOf((await runs.retrieve<typeof resize>(handle.id)).output).toEqualTypeOf(run.output);
+  expectTypeOf(await runs.poll(handle)).toEqualTypeOf(run);
+  expectTypeOf(await runs.poll<typeof resize>("run_x", { maxPolls: 1 })).toEqualTypeOf(run);
+  const polled = await tasks.triggerAndPoll<typeof resize>(
+    "resize",
+    { url: "u", width: 1 },
+    { pollIntervalMs: 5, ttl: 3 },
+  );
+  expectTypeOf(polled).toEqualTypeOf(run);
+  for await (const state of runs.subscribeToRun(handle))
+    expectTypeOf(state).toEqualTypeOf<RealtimeRun<typeof resize>>();
+  for await (const state of runs.subscribeToRun<typeof resize>("run_x")) {
+    expectTypeOf(state.output).toEqualTypeOf(run.output);
+  }
+  for await (const item of runs.list({ status: ["FAILED", "CRASHED"] })) {
+    expectTypeOf(item.status).toEqualTypeOf(run.status);
+    // @ts-expect-error lists carry no output
+    expectTypeOf(item.output).toBeAny();
+  }
+  // @ts-expect-error there is no such status
+  await runs.list({ status: "DONE" });
+  // @ts-expect-error without an id there is no run
+  await runs.retrieve({ name: "x" });
+}
+
+/** Tasks of every payload are tasks: what takes any of them takes each. */
+export const all: readonly AnyTask[] = [resize, nightly, greet];
