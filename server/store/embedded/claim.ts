@@ -15,6 +15,7 @@ import type { ClaimableTask, ClaimedRun, ClaimRequest } from "../store.js";
 import { writeApplied } from "./change.js";
 import type { Context } from "./context.js";
 import { bytesAt, numberAt, optionalBytesAt, type Row, textAt } from "./database.js";
+import { Merge, type Ordered } from "./merge.js";
 import { RUN_COLUMN_COUNT, RUN_COLUMNS, readRun, type StoredRun } from "./run-row.js";
 import { standingSessionRow } from "./sessions.js";
 
@@ -45,80 +46,60 @@ function claim(context: Context, request: ClaimRequest): readonly ClaimedRun[] {
 // ── selection ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** The next entry of a stream: a run, or a head standing for its run and those behind it. */
-interface Candidate {
-  readonly orderMs: number;
-  readonly id: Uint8Array;
+interface Candidate extends Ordered {
   readonly partition: number;
   readonly target: number;
   /** Of a run; undefined for a head. */
   readonly row: Row | undefined;
 }
 
-interface Stream {
-  readonly read: (after: Candidate | undefined, limit: number) => readonly Candidate[];
-  readonly page: number;
-  readonly entries: readonly Candidate[];
-  readonly index: number;
-}
-
 function select(context: Context, targets: readonly number[], places: number): readonly Row[] {
   const rooms = new Map<number, number>();
-  const streams: Stream[] = [];
-  const open = (read: Stream["read"]): void => {
-    push(streams, { read, page: FIRST_PAGE, entries: read(undefined, Math.min(FIRST_PAGE, places)), index: 0 });
-  };
-  for (const target of targets) open((after, limit) => readHeads(context, target, after, limit));
-
+  const candidates = new Merge<Candidate>({ isDescending: false, pageMax: places });
+  for (const target of targets) {
+    candidates.add({ firstPage: FIRST_PAGE, read: (after, count) => readHeads(context, target, after, count) });
+  }
   const rows: Row[] = [];
   while (rows.length < places) {
-    const stream = pop(streams);
-    if (stream === undefined) break;
-    const candidate = stream.entries[stream.index];
-    if (candidate === undefined) continue;
+    const candidate = candidates.next();
+    if (candidate === undefined) break;
     const room = rooms.get(candidate.partition) ?? readRoom(context, candidate.partition);
     rooms.set(candidate.partition, room);
-    if (candidate.row === undefined) {
-      push(streams, advance(stream, places - rows.length));
-      if (room > 0) open((after, limit) => readRuns(context, candidate, after, Math.min(limit, room)));
-    } else if (room > 0) {
+    if (room <= 0) continue;
+    if (candidate.row !== undefined) {
       rows.push(candidate.row);
       rooms.set(candidate.partition, room - 1);
-      push(streams, advance(stream, places - rows.length));
+    } else {
+      candidates.add({
+        firstPage: Math.min(FIRST_PAGE, room),
+        read: (after, count) => readRuns(context, candidate, after, count),
+      });
     }
   }
   return rows;
 }
 
-function advance(stream: Stream, places: number): Stream {
-  const index = stream.index + 1;
-  if (index < stream.entries.length) return { ...stream, index };
-  const last = stream.entries[stream.entries.length - 1];
-  const page = stream.page * 2;
-  const isDone = last === undefined || places <= 0;
-  return { ...stream, page, index: 0, entries: isDone ? [] : stream.read(last, Math.min(page, places)) };
-}
-
-const FROM_START = { orderMs: Number.MIN_SAFE_INTEGER, id: new Uint8Array(0) } as const;
+const FROM_START = { order: Number.MIN_SAFE_INTEGER, id: new Uint8Array(0) } as const;
 
 function readHeads(
   context: Context,
   target: number,
   after: Candidate | undefined,
-  limit: number,
+  count: number,
 ): readonly Candidate[] {
-  const { orderMs, id } = after ?? FROM_START;
+  const { order, id } = after ?? FROM_START;
   const rows = context.db.all(
     `SELECT partition, order_ms, run FROM heads WHERE open = 1 AND target = ? AND (order_ms, run) > (?, ?)
      ORDER BY order_ms, run LIMIT ?`,
     target,
-    orderMs,
+    order,
     id,
-    limit,
+    count,
   );
   return rows.map((row) => ({
     partition: numberAt(row, 0),
     target,
-    orderMs: numberAt(row, 1),
+    order: numberAt(row, 1),
     id: bytesAt(row, 2),
     row: undefined,
   }));
@@ -129,67 +110,25 @@ function readRuns(
   context: Context,
   { partition, target }: Candidate,
   after: Candidate | undefined,
-  limit: number,
+  count: number,
 ): readonly Candidate[] {
-  const { orderMs, id } = after ?? FROM_START;
+  const { order, id } = after ?? FROM_START;
   const rows = context.db.all(
     `SELECT ${RUN_COLUMNS}, spec, has_metadata FROM runs
      WHERE partition = ? AND target = ? AND (order_ms, id) > (?, ?) ORDER BY order_ms, id LIMIT ?`,
     partition,
     target,
-    orderMs,
+    order,
     id,
-    limit,
+    count,
   );
-  return rows.map((row) => ({ partition, target, orderMs: numberAt(row, 9), id: bytesAt(row, 1), row }));
+  return rows.map((row) => ({ partition, target, order: numberAt(row, 9), id: bytesAt(row, 1), row }));
 }
 
 /** How many runs may start in a partition now. Its counters have been flushed. */
 function readRoom(context: Context, partition: number): number {
   const row = context.db.get("SELECT queue, holders FROM partitions WHERE id = ?", partition);
   return row === undefined ? 0 : context.queues.room(numberAt(row, 0), numberAt(row, 1));
-}
-
-// A heap of streams by their next entry. Ended streams are not in it.
-
-function push(heap: Stream[], stream: Stream): void {
-  if (stream.entries[stream.index] === undefined) return;
-  let at = heap.push(stream) - 1;
-  while (at > 0) {
-    const parent = (at - 1) >> 1;
-    if (!isBefore(heap[at], heap[parent])) return;
-    swap(heap, at, parent);
-    at = parent;
-  }
-}
-
-function pop(heap: Stream[]): Stream | undefined {
-  const first = heap[0];
-  const last = heap.pop();
-  if (first === undefined || last === undefined || heap.length === 0) return first;
-  heap[0] = last;
-  for (let at = 0; ; ) {
-    const left = 2 * at + 1;
-    const smaller = isBefore(heap[left + 1], heap[left]) ? left + 1 : left;
-    if (!isBefore(heap[smaller], heap[at])) return first;
-    swap(heap, at, smaller);
-    at = smaller;
-  }
-}
-
-function swap(heap: Stream[], a: number, b: number): void {
-  const [left, right] = [heap[a], heap[b]];
-  if (left === undefined || right === undefined) return;
-  heap[a] = right;
-  heap[b] = left;
-}
-
-function isBefore(a: Stream | undefined, b: Stream | undefined): boolean {
-  const left = a?.entries[a.index];
-  const right = b?.entries[b.index];
-  if (left === undefined || right === undefined) return left !== undefined;
-  if (left.orderMs !== right.orderMs) return left.orderMs < right.orderMs;
-  return Buffer.compare(left.id, right.id) < 0;
 }
 
 // ── giving ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

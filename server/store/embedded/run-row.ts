@@ -3,6 +3,7 @@
  * every index that a named column is part of, whether its value changed or not.
  */
 import { decodeId, encodeId } from "../../domain/ids.js";
+import { queueNameForTask } from "../../domain/queue.js";
 import type { KeyScope, RunState, TriggerFunction } from "../../domain/run.js";
 import { placeOf, type RunPlace, statusOfPlace } from "../../domain/run-machine.js";
 import {
@@ -233,6 +234,7 @@ const FIXED: readonly Column[] = [
   ["replay_of", (run) => run.replayOf ?? null],
   ["trigger_function", (run) => TRIGGER_FUNCTIONS.indexOf(run.triggerFunction) || null],
   ["is_test", (run) => (run.isTest ? 1 : null)],
+  ["is_elsewhere", (run) => (run.queue === queueNameForTask(run.taskId) ? null : 1)],
 ];
 
 /** Columns of CHANGING whose default is 0: left out of an INSERT where they are. */
