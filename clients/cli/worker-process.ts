@@ -48,6 +48,13 @@ function taskIdsOf(modules: readonly Readonly<Record<string, unknown>>[]): reado
   return [...new Set(ids)];
 }
 
+/** What went wrong, with the lines of the trace that are the user's own. */
+function failureText(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const lines = (error.stack ?? error.message).split("\n");
+  return lines.filter((line) => !/^\s+at .*(?:node:|[\\/]node_modules[\\/])/.test(line)).join("\n");
+}
+
 function tell(message: WorkerMessage): void {
   process.send?.(message);
 }
@@ -60,7 +67,7 @@ function isStop(message: unknown): message is StopMessage {
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => undefined);
 
 main(process.argv.slice(2)).catch((error: unknown) => {
-  tell({ kind: "failed", message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+  tell({ kind: "failed", message: failureText(error) });
   // Not before the message is out.
   if (process.send === undefined) process.exit(1);
   process.removeAllListeners("disconnect");
