@@ -13,7 +13,8 @@ export interface WireServer {
 
 export const WIRE_KEY = "tr_dev_0123456789abcdefghij";
 
-export async function startWireServer(routes: (router: ConnectRouter) => unknown): Promise<WireServer> {
+/** @param port of a server that has stopped; default: any free one. */
+export async function startWireServer(routes: (router: ConnectRouter) => unknown, port = 0): Promise<WireServer> {
   const sessions = new Set<{ destroy(): void }>();
   const server = createServer(connectNodeAdapter({ routes: (router) => void routes(router) }));
   server.on("session", (session) => {
@@ -21,7 +22,7 @@ export async function startWireServer(routes: (router: ConnectRouter) => unknown
     session.on("close", () => sessions.delete(session));
   });
   await new Promise<void>((resolve) => {
-    server.listen(0, "127.0.0.1", resolve);
+    server.listen(port, "127.0.0.1", resolve);
   });
   const address: AddressInfo | string | null = server.address();
   if (address === null || typeof address === "string") throw new Error("the server has no port");

@@ -361,11 +361,13 @@ export class Executions {
     run.starts += 1;
     const { starts } = run;
     run.codeRuns = true;
+    // The code begins before `start` returns, and may make calls for its run at once.
+    let isStarting = true;
     const started = this.#params.start({
       assignment: run.assignment,
       attempt: run.attempt,
       activeBeforeMs: run.activeBeforeMs,
-      lease: () => (run.starts === starts && run.phase.kind === "running" ? run.lease : undefined),
+      lease: () => (run.starts === starts && (isStarting || run.phase.kind === "running") ? run.lease : undefined),
       onOutcome: (outcome) => {
         if (run.starts === starts && run.phase.kind === "running") this.#outcome(run, outcome);
       },
@@ -379,6 +381,7 @@ export class Executions {
         ? undefined
         : this.#params.deadlines.set(maxDurationMs, () => this.#timeOut(run, starts, maxDurationMs));
     run.phase = { kind: "running", attempt, limit, sinceMs: this.#params.monotonicMs() };
+    isStarting = false;
   }
 
   #outcome(run: Held, outcome: AttemptOutcome): void {
