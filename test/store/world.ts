@@ -10,6 +10,7 @@ import type {
   ClaimedRun,
   InsertRun,
   InsertRunResult,
+  QueueChangeResult,
   RunDetail,
   RunFilter,
   Store,
@@ -200,7 +201,7 @@ export class World {
   }
 
   register(...tasks: readonly TaskDeclaration[]): Promise<void> {
-    return this.store.registerTasks({ environment: this.environment, tasks, nowMs: this.nowMs });
+    return this.store.registerTasks({ environment: this.environment, tasks, queues: [], nowMs: this.nowMs });
   }
 
   async queue(name: string): Promise<NonNullable<Awaited<ReturnType<Store["readQueue"]>>>> {
@@ -209,7 +210,7 @@ export class World {
     return view;
   }
 
-  override(name: string, limit: number): Promise<unknown> {
+  override(name: string, limit: number): Promise<QueueChangeResult> {
     return this.store.changeQueue({
       environment: this.environment,
       name,
@@ -220,7 +221,7 @@ export class World {
     });
   }
 
-  setPaused(name: string, isPaused: boolean): Promise<unknown> {
+  setPaused(name: string, isPaused: boolean): Promise<QueueChangeResult> {
     const queue = { environment: this.environment, name, nowMs: this.nowMs };
     return this.store.changeQueue(isPaused ? { ...queue, kind: "pause" } : { ...queue, kind: "resume" });
   }
