@@ -28,6 +28,8 @@ export interface Backend {
   /** One outcome per call, in order; never rejects. */
   write(calls: readonly Call[]): Promise<readonly Outcome[]>;
   read(calls: readonly Call[]): Promise<readonly Outcome[]>;
+  /** What is wrong with the space that is left, or undefined. */
+  checkSpace(): Promise<string | undefined>;
   /** Rows of the writing connection, as arrays. */
   query(sql: string): Promise<readonly unknown[]>;
 }
@@ -75,7 +77,8 @@ class LiveStore implements EmbeddedStore {
   async checkWritable(): Promise<{ readonly ok: boolean; readonly error?: string }> {
     try {
       await this.#call("probe", undefined);
-      return { ok: true };
+      const error = await this.#backend.checkSpace();
+      return error === undefined ? { ok: true } : { ok: false, error };
     } catch (error) {
       const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
       return { ok: false, error: cause instanceof Error ? cause.message : String(cause) };

@@ -1,5 +1,6 @@
 /** A store in a directory: a thread that writes, and one that reads. Here is the side of them that lives in the caller's thread. */
 import { mkdirSync } from "node:fs";
+import { statfs } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { storeUnavailable } from "../../domain/error.js";
 import type { Backend } from "./embedded-store.js";
@@ -9,6 +10,9 @@ import { packRows } from "./packed-rows.js";
 import type { Answer, Ask, SentCall, ThreadData } from "./thread.js";
 import type { Call } from "./verbs.js";
 import type { Opened } from "./writer.js";
+
+/** Less free space than this and the next transactions fail: about what one group writes. */
+const FREE_BYTES_MIN = 1_048_576;
 
 export class FileBackend implements Backend {
   readonly #directory: string;
@@ -50,6 +54,17 @@ export class FileBackend implements Backend {
 
   read(calls: readonly Call[]): Promise<readonly Outcome[]> {
     return execute(this.#reader, calls);
+  }
+
+  /** SQLite overwrites what a failed transaction left in its log, so small writes pass on a disk that is full. */
+  async checkSpace(): Promise<string | undefined> {
+    try {
+      const { bavail, bsize } = await statfs(this.#directory);
+      const free = bavail * bsize;
+      return free >= FREE_BYTES_MIN ? undefined : `${this.#directory} has only ${free} bytes left on its disk`;
+    } catch (error) {
+      return String(error);
+    }
   }
 
   async query(sql: string): Promise<readonly unknown[]> {

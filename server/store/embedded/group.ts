@@ -129,8 +129,9 @@ const FAULTS: ReadonlySet<number> = new Set([
   26, // NOTADB
 ]);
 
-/** Whether the error is of the file or its disk; every other error is a mistake of ours. */
+/** Whether the error is of the file or its disk, told by SQLite or by the system; every other error is a mistake of ours. */
 export function isStoreFault(error: unknown): boolean {
+  if (error instanceof Error && "syscall" in error) return true;
   const code = sqliteCode(error);
   return code !== undefined && FAULTS.has(code & 0xff);
 }

@@ -23,6 +23,10 @@ export class MemoryBackend implements Backend {
     return this.#writer.read(calls);
   }
 
+  async checkSpace(): Promise<undefined> {
+    return undefined;
+  }
+
   async query(sql: string): Promise<readonly unknown[]> {
     return this.#writer.query(sql);
   }

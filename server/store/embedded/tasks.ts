@@ -1,11 +1,11 @@
 /** What workers declare of their tasks, and the queues that these declarations make (QUE-1, QUE-2). */
 import { queueNameForTask } from "../../domain/queue.js";
-import type { TaskDeclaration, TaskRecord } from "../../domain/task.js";
+import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../../domain/task.js";
 import type { RegisterTasks } from "../store.js";
 import type { Context } from "./context.js";
 import { numberAt, optionalTextAt, textAt } from "./database.js";
 
-export function registerTasks(context: Context, { environment, tasks, nowMs }: RegisterTasks): void {
+export function registerTasks(context: Context, { environment, tasks, queues, nowMs }: RegisterTasks): void {
   context.sees(nowMs);
   context.flush();
   const env = context.names.environment(environment);
@@ -13,9 +13,12 @@ export function registerTasks(context: Context, { environment, tasks, nowMs }: R
     registerTask(context, { env, task, nowMs });
     // A queue exists from its first registration on (QUE-33), a task's own as well as a named one.
     context.queues.ensure(environment, env, queueNameForTask(task.id), undefined);
-    if (task.queueName !== undefined || task.concurrencyLimit !== undefined)
-      declareQueue(context, { environment, env, task });
+    if (task.queueName !== undefined || task.concurrencyLimit !== undefined) {
+      const name = task.queueName ?? queueNameForTask(task.id);
+      declareQueue(context, { environment, env, queue: { name, concurrencyLimit: task.concurrencyLimit } });
+    }
   }
+  for (const queue of queues) declareQueue(context, { environment, env, queue });
 }
 
 function registerTask(
@@ -32,13 +35,14 @@ function registerTask(
 /** QUE-15: the last writer's limit wins, and an equal value is not written again. Without a limit the queue keeps its own. */
 function declareQueue(
   context: Context,
-  { environment, env, task }: { readonly environment: string; readonly env: number; readonly task: TaskDeclaration },
+  declared: { readonly environment: string; readonly env: number; readonly queue: QueueDeclaration },
 ): void {
-  const name = task.queueName ?? queueNameForTask(task.id);
-  const queue = context.queues.ensure(environment, env, name, task.concurrencyLimit);
+  const { environment, env } = declared;
+  const { name, concurrencyLimit } = declared.queue;
+  const queue = context.queues.ensure(environment, env, name, concurrencyLimit);
   if (!queue.isDeclared) context.queues.setDeclared(queue.id);
-  if (task.concurrencyLimit !== undefined && task.concurrencyLimit !== queue.baseLimit) {
-    context.queues.setBaseLimit(queue.id, task.concurrencyLimit);
+  if (concurrencyLimit !== undefined && concurrencyLimit !== queue.baseLimit) {
+    context.queues.setBaseLimit(queue.id, concurrencyLimit);
   }
 }
 
