@@ -87,6 +87,7 @@ export class SimulatedWorker {
         sdk: "simulation",
         concurrency: places,
         tasks: taskIds.map((id) => ({ id, retry: { randomize: false } })),
+        queues: [],
         held: listed,
       },
       sink,
