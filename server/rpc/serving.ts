@@ -8,7 +8,7 @@ import type { Clock, Timer } from "../engine/clock.js";
 import type { Engine } from "../engine/engine.js";
 import type { AllowedOrigins } from "./cors.js";
 import { prepareValidation } from "./interceptors/validate.js";
-import { type Listener, listen, type RequestListener } from "./listen.js";
+import { type Listener, listen } from "./listen.js";
 import type { RpcLog } from "./log.js";
 import { createPageTokens } from "./page-token.js";
 import { createReadiness, type ReadinessResult } from "./readiness.js";
@@ -66,7 +66,7 @@ export function createServing(deps: ServingDeps): Serving {
       readiness,
       stopping: stopping.signal,
     };
-    const handle = createRequestListener({
+    const onRequest = createRequestListener({
       register: (router) => registerServices(router, services),
       openServices: new Set(deps.isDiscoveryOpen ? DISCOVERY_SERVICES : []),
       selfValidated: SELF_VALIDATED,
@@ -76,22 +76,10 @@ export function createServing(deps: ServingDeps): Serving {
       allowedOrigins: deps.allowedOrigins ?? "*",
       log: deps.log ?? SILENT,
     });
-    /** The port does not wait for the validator; the first callers do. */
-    let waiting: (() => void)[] | undefined = [];
-    const onRequest: RequestListener = (request, response) => {
-      if (waiting === undefined) handle(request, response);
-      else waiting.push(() => handle(request, response));
-    };
-    const letIn = async (): Promise<void> => {
-      await prepareValidation();
-      const first = waiting ?? [];
-      waiting = undefined;
-      for (const begin of first) begin();
-    };
     const { host, port } = deps.listen;
     listener = await listen({ host, port, tls: deps.tls, onRequest });
-    void letIn();
     readiness.setAccepting(true);
+    void prepareValidation();
     const scheme = deps.tls === undefined ? "http" : "https";
     return { url: `${scheme}://${host.includes(":") ? `[${host}]` : host}:${listener.port}`, port: listener.port };
   }

@@ -14,8 +14,8 @@ let validator: Validator | undefined;
 const patterns = new Map<string, RegExp>();
 
 /**
- * Loads the validator and compiles the rules of the busiest messages, so that their first caller does not wait for it. No call may be handled
- * before it resolves. Idempotent.
+ * Loads the validator and compiles the rules of the busiest messages, so that their first caller does not wait for it. Calls that come before
+ * it has resolved wait. Idempotent.
  */
 export async function prepareValidation(): Promise<void> {
   const { createValidator } = await import("@bufbuild/protovalidate");
@@ -31,7 +31,7 @@ export function violationsOf<Desc extends DescMessage>(
   message: MessageShape<Desc>,
   prefix = "",
 ): readonly Violation[] {
-  if (validator === undefined) throw new Error("calls are handled after prepareValidation()");
+  if (validator === undefined) throw new Error("messages are validated after prepareValidation()");
   const result = validator.validate(schema, message);
   switch (result.kind) {
     case "valid":
@@ -57,7 +57,9 @@ export function requireValid<Desc extends DescMessage>(schema: Desc, message: Me
 
 /** @param isExempt messages whose handler validates them itself, together with the domain's rules. */
 export function validate(isExempt: (schema: DescMessage) => boolean): Interceptor {
-  return (next) => (request) => {
+  return (next) => async (request) => {
+    // Also for exempt messages: their handlers ask for violations without waiting.
+    if (validator === undefined) await prepareValidation();
     const schema: DescMessage = request.method.input;
     if (isExempt(schema)) return next(request);
     if (request.stream) return next({ ...request, message: checked(schema, request.message) });
