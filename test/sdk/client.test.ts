@@ -1,4 +1,6 @@
 /** The SDK's functions against a real server and a real worker, over a socket. */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import {
   AbortError,
   AbortTaskRunError,
@@ -397,6 +399,44 @@ test("TRG-5, IDM-3, TAG-2, LOG-1, TAP-5: inside a task, functions know their run
   t.not(other?.id, otherBefore);
   t.false(other?.isCached);
   t.is((await runs.retrieve(keyed?.id ?? "")).idempotencyKey, "ann");
+});
+
+/** The package as a bundler for browsers resolves it, which Node can do too: `fetch`, the Connect protocol, Web Crypto. */
+const BROWSER_PROGRAM = `
+import { auth, configure, idempotencyKeys, runs, tasks } from "@hairtrigger/sdk";
+const [baseURL, accessToken, deadURL] = process.argv.slice(1);
+configure({ baseURL, accessToken });
+const handle = await tasks.trigger("echo", { at: new Date(0) }, { idempotencyKey: ["browser", "1"] });
+const seen = [];
+for await (const { status } of runs.subscribeToRun(handle)) seen.push(status);
+const { output } = await runs.retrieve(handle, { clientConfig: { accessToken: handle.publicAccessToken } });
+const dead = await tasks
+  .trigger("echo", 1, {}, { clientConfig: { baseURL: deadURL }, retry: { maxAttempts: 1 } })
+  .catch((error) => [error.constructor.name, error.message.includes(deadURL)]);
+let scoped = "";
+try {
+  auth.withAuth({ accessToken }, () => undefined);
+} catch (error) {
+  scoped = error.message;
+}
+const key = String(await idempotencyKeys.create("order-1"));
+console.log(JSON.stringify({ last: seen.at(-1), isDate: output.at instanceof Date, dead, scoped, key }));
+`;
+
+test("TRG-11, CFG-3: the browser's half triggers, subscribes and reads, and refuses to scope credentials", async (t) => {
+  const dead = await startTestApp();
+  const deadURL = dead.url;
+  await dead.stop();
+  const args = ["--conditions=browser", "--input-type=module", "-e", BROWSER_PROGRAM, app.url, app.key, deadURL];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 60_000 });
+  const { scoped, ...rest }: Record<string, unknown> = JSON.parse(stdout.trim().split("\n").at(-1) ?? "");
+  t.deepEqual(rest, {
+    last: "COMPLETED",
+    isDate: true,
+    dead: ["ApiConnectionError", true],
+    key: "2f0427f3c479d57238a796881b10f6c35f5af271a2933dbd7483b73e25e7e7b8",
+  });
+  t.regex(String(scoped), /clientConfig/);
 });
 
 test.serial("TRG-6, TRG-6a: an unknown task is accepted, and warned about once, with ids like it", async (t) => {

@@ -6,6 +6,8 @@ export const platform: Platform = {
   name: "browser",
   defaultBaseURL,
   createTransport: (baseURL) => createConnectTransport({ baseUrl: baseURL, useBinaryFormat: true, useHttpGet: false }),
+  // `fetch` rejects with a TypeError, whatever kept it from an answer.
+  isUnreachable: (cause) => cause instanceof TypeError,
   createScope: () => ({
     get: () => undefined,
     run() {

@@ -20,6 +20,8 @@ export const platform: Platform = {
       // The server compresses nothing by default; not offering it keeps requests small.
       acceptCompression: [],
     }),
+  // Its transport tells by the code.
+  isUnreachable: () => false,
   createScope<T>() {
     const storage = new AsyncLocalStorage<T>();
     return { get: () => storage.getStore(), run: <R>(value: T, fn: () => R): R => storage.run(value, fn) };

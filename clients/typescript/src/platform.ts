@@ -21,6 +21,8 @@ export interface Platform {
   defaultBaseURL(): string;
   /** A connection to a server. Connects at the first call. */
   createTransport(baseURL: string): Transport;
+  /** Whether a failed call failed because there was no connection, where the transport's code does not say so. */
+  isUnreachable(cause: unknown): boolean;
   createScope<T>(): Scope<T>;
   /** SHA-256 of the UTF-8 of a text, as 64 lower-case hex characters. */
   sha256Hex(text: string): string | Promise<string>;

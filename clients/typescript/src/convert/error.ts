@@ -1,6 +1,8 @@
 /** The one way in for errors of the wire: to the classes of RES-9, knowing which are worth another try (RES-10). */
+
 import { anyUnpack, durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { platform } from "#platform";
 import {
   AbortError,
   ApiConnectionError,
@@ -60,7 +62,7 @@ export function callError(thrown: unknown, baseURL: string, signal?: AbortSignal
   const info = error.findDetails(ErrorInfoSchema)[0];
   return apiError(
     {
-      code: CODE_NAMES[error.code],
+      code: info === undefined && platform.isUnreachable(error.cause) ? "unavailable" : CODE_NAMES[error.code],
       message: error.rawMessage,
       info,
       retryAfterMs: delayOf(error.findDetails(RetryInfoSchema)[0]?.retryDelay),
