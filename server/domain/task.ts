@@ -15,6 +15,14 @@ export interface TaskDeclaration {
   readonly maxDurationSeconds?: number;
 }
 
+/** A named queue that a worker declares (QUE-2). */
+export interface QueueDeclaration {
+  /** Cleaned. */
+  readonly name: string;
+  /** Base limit; undefined: the declaration gives none. */
+  readonly concurrencyLimit?: number;
+}
+
 export interface TaskRecord extends TaskDeclaration {
   readonly environment: string;
   readonly registeredAtMs: number;

@@ -107,11 +107,11 @@ function note(check: Check, violation: Violation | undefined): void {
   }
 }
 
-/** Anything malformed that has no reason of its own (section 21). */
-function noteMalformed(check: Check, option: string, value: number, allowed: string): void {
+/** Anything malformed that has no reason of its own (section 21). @param field its name on the wire, where the option has another. */
+function noteMalformed(check: Check, option: string, value: number, allowed: string, field = option): void {
   const got = shown(String(value));
   check.violations.push({
-    field: `${check.path}.${option}`,
+    field: `${check.path}.${field}`,
     reason: "INVALID_REQUEST",
     message: `${option} must be ${allowed}, got ${got}`,
     metadata: { got, allowed },
@@ -206,7 +206,7 @@ function checkMaxDuration(check: Check, seconds: number | undefined): number | u
     return undefined;
   }
   if (!isMaxDuration(seconds)) {
-    noteMalformed(check, "maxDuration", seconds, `whole seconds, at most ${MAX_DURATION_NONE}`);
+    noteMalformed(check, "maxDuration", seconds, `whole seconds, at most ${MAX_DURATION_NONE}`, "maxDurationSeconds");
     return undefined;
   }
   return Math.max(seconds, check.limits.maxDurationMinSeconds);
@@ -215,7 +215,7 @@ function checkMaxDuration(check: Check, seconds: number | undefined): number | u
 function checkPriority(check: Check, prioritySeconds: number | undefined): number {
   const seconds = prioritySeconds ?? 0;
   if (!Number.isFinite(seconds)) {
-    noteMalformed(check, "priority", seconds, "a finite number of seconds");
+    noteMalformed(check, "priority", seconds, "a finite number of seconds", "prioritySeconds");
   }
   return seconds;
 }

@@ -13,7 +13,7 @@ import type { PayloadInput } from "../domain/payload.js";
 import type { RunState, TriggerFunction } from "../domain/run.js";
 import type { AttemptRef } from "../domain/run-change.js";
 import type { SessionRecord } from "../domain/session.js";
-import type { TaskDeclaration, TaskRecord } from "../domain/task.js";
+import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
 import type { TriggerOptionsInput } from "../domain/trigger-options.js";
 import type { Signals } from "../signals/signals.js";
 import type { ClaimedRun, LogLine, QueueView, RunDetail, RunFilter, Store } from "../store/store.js";
@@ -190,6 +190,8 @@ export interface OpenSession {
   readonly sdk: string;
   readonly concurrency: number;
   readonly tasks: readonly TaskDeclaration[];
+  /** Named queues beside those of the tasks. */
+  readonly queues: readonly QueueDeclaration[];
   readonly held: readonly HeldLease[];
 }
 

@@ -3,12 +3,15 @@
  * exact for what was registered through this server.
  */
 import { type PartialRetryPolicy, type RetryPolicy, resolveRetryPolicy } from "../domain/retry.js";
-import type { TaskDeclaration, TaskRecord } from "../domain/task.js";
+import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
 import type { EngineDeps } from "./engine.js";
 
 export interface TaskRegistry {
   read(environment: string): Promise<ReadonlyMap<string, TaskRecord>>;
-  register(environment: string, tasks: readonly TaskDeclaration[]): Promise<void>;
+  register(
+    environment: string,
+    declared: { readonly tasks: readonly TaskDeclaration[]; readonly queues: readonly QueueDeclaration[] },
+  ): Promise<void>;
 }
 
 const CACHE_MS = 1_000;
@@ -32,8 +35,8 @@ export function createTaskRegistry({ store, clock }: Pick<EngineDeps, "store" | 
       tasks.catch(() => cache.delete(environment));
       return tasks;
     },
-    async register(environment, tasks) {
-      await store.registerTasks({ environment, tasks, nowMs: clock.nowMs() });
+    async register(environment, { tasks, queues }) {
+      await store.registerTasks({ environment, tasks, queues, nowMs: clock.nowMs() });
       cache.delete(environment);
     },
   };

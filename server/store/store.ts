@@ -17,7 +17,7 @@ import type { Refusal, RunChange } from "../domain/run-change.js";
 import type { RunPlace } from "../domain/run-machine.js";
 import type { RunStatus } from "../domain/run-status.js";
 import type { SessionRecord } from "../domain/session.js";
-import type { TaskDeclaration, TaskRecord } from "../domain/task.js";
+import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
 
 export interface Store {
   /** Opens, locks and migrates. `lastTimeMs`: the latest time found in the records, below which no clock may start (0 when empty). */
@@ -306,6 +306,8 @@ export interface KeepSession {
 export interface RegisterTasks {
   readonly environment: string;
   readonly tasks: readonly TaskDeclaration[];
+  /** Beside those that tasks name. */
+  readonly queues: readonly QueueDeclaration[];
   readonly nowMs: number;
 }
 

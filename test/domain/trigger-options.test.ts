@@ -118,8 +118,8 @@ test("ERR-1, ERR-2: every violation of a request is reported, with its field, re
     ["tags", "TOO_MANY_TAGS", "Runs can only have 10 tags, you're trying to set 11."],
     ["tags", "INVALID_TAG", "Tags must be less than 128 characters"],
     ["metadata", "INVALID_METADATA", "Metadata must be a JSON object, got array"],
-    ["maxDuration", "INVALID_REQUEST", "maxDuration must be whole seconds"],
-    ["priority", "INVALID_REQUEST", "priority must be a finite number of seconds, got NaN"],
+    ["maxDurationSeconds", "INVALID_REQUEST", "maxDuration must be whole seconds"],
+    ["prioritySeconds", "INVALID_REQUEST", "priority must be a finite number of seconds, got NaN"],
   ];
   t.deepEqual(
     violations.map(({ field, reason }) => [field, reason]),

@@ -68,7 +68,8 @@ export class WireWorker {
   readonly #abort = new AbortController();
   readonly #outgoing = new Outgoing();
   readonly #welcome = new Mailbox<Welcome>("welcome");
-  readonly #ends = new Mailbox<StreamEnd>("end of the stream");
+  readonly #ended: Promise<StreamEnd>;
+  #onEnd: (end: StreamEnd) => void = () => {};
   readonly #beats = new Mailbox<bigint>("acknowledged heartbeat");
   readonly #acknowledgements = new Map<string, Mailbox<Instruction>>();
   /** Hex of a lease → the lease, from the message that gave it to the one that took it. */
@@ -81,6 +82,9 @@ export class WireWorker {
     this.#options = options;
     this.epoch = options.epoch ?? 1;
     this.sessionId = options.sessionId ?? newSessionId();
+    this.#ended = new Promise((resolve) => {
+      this.#onEnd = resolve;
+    });
     for (const { lease } of options.held ?? []) if (lease !== undefined) this.#hold(lease);
   }
 
@@ -196,9 +200,14 @@ export class WireWorker {
     return [...this.#leases.values()];
   }
 
+  /** Number of the last message that came. */
+  get received(): bigint {
+    return this.#received;
+  }
+
   /** How the stream ended; waits for it. */
   end(): Promise<StreamEnd> {
-    return this.#ends.take();
+    return this.#ended;
   }
 
   /** Breaks the connection without a word. Idempotent. */
@@ -230,11 +239,27 @@ export class WireWorker {
       for await (const message of this.#client.openSession(this.#outgoing, { signal: this.#abort.signal })) {
         this.#handle(message);
       }
-      this.#ends.push({ code: undefined, error: undefined });
+      this.#finish({ code: undefined, error: undefined });
     } catch (error) {
       const refusal = ConnectError.from(error);
-      this.#ends.push({ code: refusal.code, error: refusal });
+      this.#finish({ code: refusal.code, error: refusal });
     }
+  }
+
+  #finish(end: StreamEnd): void {
+    this.#onEnd(end);
+    const why = `the stream has ended (${end.error?.message ?? "OK"})`;
+    const mailboxes = [
+      this.#welcome,
+      this.assignments,
+      this.cancels,
+      this.lost,
+      this.held,
+      this.drains,
+      this.resyncs,
+      this.#beats,
+    ];
+    for (const mailbox of [...mailboxes, ...this.#acknowledgements.values()]) mailbox.close(why);
   }
 
   #handle(message: OpenSessionResponse): void {
@@ -280,15 +305,17 @@ export class WireWorker {
   }
 
   async #refused(): Promise<never> {
-    const end = await this.#ends.take();
+    const end = await this.#ended;
     throw end.error ?? new Error("the stream ended before the welcome");
   }
 
   #acknowledgementsOf(lease: Uint8Array): Mailbox<Instruction> {
     const key = hex(lease);
-    const known = this.#acknowledgements.get(key) ?? new Mailbox<Instruction>("acknowledgement");
-    this.#acknowledgements.set(key, known);
-    return known;
+    const known = this.#acknowledgements.get(key);
+    if (known !== undefined) return known;
+    const mailbox = new Mailbox<Instruction>("acknowledgement");
+    this.#acknowledgements.set(key, mailbox);
+    return mailbox;
   }
 
   #hold(lease: Uint8Array): void {
@@ -304,7 +331,8 @@ export class WireWorker {
 export class Mailbox<T> {
   readonly #what: string;
   readonly #items: T[] = [];
-  readonly #takers: ((item: T) => void)[] = [];
+  readonly #takers: { readonly resolve: (item: T) => void; readonly reject: (error: Error) => void }[] = [];
+  #closed: string | undefined;
 
   constructor(what: string) {
     this.#what = what;
@@ -318,24 +346,36 @@ export class Mailbox<T> {
   push(item: T): void {
     const taker = this.#takers.shift();
     if (taker === undefined) this.#items.push(item);
-    else taker(item);
+    else taker.resolve(item);
+  }
+
+  /** Nothing comes any more; whoever waits learns why. */
+  close(why: string): void {
+    this.#closed ??= why;
+    for (const { reject } of this.#takers.splice(0)) reject(new Error(`no ${this.#what} will come: ${why}`));
   }
 
   /** The next item, now or when it comes. */
   take(): Promise<T> {
     const [first] = this.#items.splice(0, 1);
     if (first !== undefined) return Promise.resolve(first);
-    const { stack } = new Error(`no ${this.#what} came within ${PATIENCE_MS / 1_000} s`);
+    const missing = new Error(`no ${this.#what} came within ${PATIENCE_MS / 1_000} s`);
     return new Promise((resolve, reject) => {
+      if (this.#closed !== undefined) return reject(new Error(`no ${this.#what} will come: ${this.#closed}`));
+      const taker = {
+        resolve: (item: T): void => {
+          clearTimeout(timer);
+          resolve(item);
+        },
+        reject: (error: Error): void => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
       const timer = setTimeout(() => {
         this.#takers.splice(this.#takers.indexOf(taker), 1);
-        reject(new Error(stack));
+        reject(missing);
       }, PATIENCE_MS);
-      const taker = (item: T): void => {
-        clearTimeout(timer);
-        resolve(item);
-      };
-      timer.unref();
       this.#takers.push(taker);
     });
   }

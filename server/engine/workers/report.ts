@@ -38,7 +38,9 @@ export async function applyReports(
       if (change !== undefined && result?.kind === "applied") return applied(deps, change, result, report, nowMs);
       await endCode(deps, reporter, report);
       if (result === undefined) return { kind: "finished" } as const;
-      return instructionFor(result.run, { lease: report.lease, sessionId: reporter.sessionId }, nowMs);
+      const instruction = instructionFor(result.run, { lease: report.lease, sessionId: reporter.sessionId }, nowMs);
+      // Nothing is left to abort where the report says that the code has ended.
+      return instruction.kind === "cancel" && endsCode(report) ? ({ kind: "finished" } as const) : instruction;
     }),
   );
 }
@@ -163,9 +165,23 @@ function eventOf(event: Exclude<RunChange["event"], "addTags" | "settle">): RunE
 
 /** What was reported about code that the record no longer waits for: its slot, if it still lingers, is free now (QUE-4). */
 async function endCode(deps: EngineDeps, { environment }: Reporter, report: Report): Promise<void> {
-  const hasEnded = report.kind !== "started" && report.kind !== "timedOut";
-  if (!hasEnded) return;
+  if (!endsCode(report)) return;
   const { runId, fence } = report.lease;
   const freed = await deps.store.endLingering({ kind: "run", environment, runId, fence });
   if (freed > 0) deps.signals.publish([{ kind: "claimable", environment, taskId: undefined }]);
+}
+
+/** Whether a report says that no code of its run goes on. */
+function endsCode(report: Report): boolean {
+  switch (report.kind) {
+    case "started":
+    case "timedOut":
+      return false;
+    case "interrupted":
+      return report.codeEnded;
+    case "completed":
+    case "failed":
+    case "ended":
+      return true;
+  }
 }

@@ -63,7 +63,9 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
 
   async function open(params: OpenSession, sink: SessionSink): Promise<OpenedSession> {
     const { environment, sessionId, connectionEpoch } = params;
-    await registry.register(environment, params.tasks);
+    await registry.register(environment, params);
+    // A declaration may have raised a limit.
+    signals.publish([{ kind: "claimable", environment, taskId: undefined }]);
     await enter(params);
     signals.publish([{ kind: "superseded", environment, sessionId, connectionEpoch }]);
     const instructions = await reconcile(params);

@@ -11,15 +11,18 @@ import {
   WorkerSchema,
   WorkerState,
 } from "#proto/hairtrigger/v1/task_pb.js";
-import type { TaskDeclaration as WireDeclaration } from "#proto/hairtrigger/worker/v1/worker_pb.js";
+import type {
+  TaskDeclaration as WireDeclaration,
+  QueueDeclaration as WireQueue,
+} from "#proto/hairtrigger/worker/v1/worker_pb.js";
 import type { Violation } from "../../domain/error.js";
 import { queueId } from "../../domain/ids.js";
 import type { Limits } from "../../domain/limits.js";
 import { MAX_DURATION_NONE } from "../../domain/max-duration.js";
 import { cleanQueueName, concurrencyLimitViolation, queueNameForTask, queueNameViolation } from "../../domain/queue.js";
-import type { PartialRetryPolicy } from "../../domain/retry.js";
+import { type PartialRetryPolicy, retryPolicyViolations } from "../../domain/retry.js";
 import type { SessionRecord } from "../../domain/session.js";
-import type { TaskDeclaration, TaskRecord } from "../../domain/task.js";
+import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../../domain/task.js";
 import { parseTtl, ttlViolation } from "../../domain/ttl.js";
 import { durationOf, msOfDuration, timestampOf } from "./time.js";
 
@@ -92,16 +95,38 @@ export function declarationOf(
       ? ttlViolation(`${path}.ttl`, wire.ttl)
       : undefined,
   ];
+  const retry = wire.retry === undefined ? undefined : policyOf(wire.retry);
   violations.push(...found.filter((violation) => violation !== undefined));
+  if (retry !== undefined) violations.push(...retryPolicyViolations(`${path}.retry`, retry));
   return {
     id: wire.id,
     description: wire.description === "" ? undefined : wire.description,
     queueName,
     concurrencyLimit,
-    retry: wire.retry === undefined ? undefined : policyOf(wire.retry),
+    retry,
     ttl: wire.ttl === "" ? undefined : wire.ttl,
     maxDurationSeconds: declaredDuration(wire.maxDurationSeconds, limits),
   };
+}
+
+/** Undefined where no name is left (QUE-3): then no queue is meant. */
+export function queueDeclarationOf(
+  wire: WireQueue,
+  path: string,
+  limits: Limits,
+  violations: Violation[],
+): QueueDeclaration | undefined {
+  const name = cleanQueueName(wire.name);
+  const { concurrencyLimit } = wire;
+  if (name === undefined) return undefined;
+  const found = [
+    queueNameViolation(`${path}.name`, name, limits),
+    concurrencyLimit === undefined
+      ? undefined
+      : concurrencyLimitViolation(`${path}.concurrencyLimit`, concurrencyLimit, limits),
+  ];
+  violations.push(...found.filter((violation) => violation !== undefined));
+  return { name, concurrencyLimit };
 }
 
 /** DUR-1: 0 is not given, below the minimum is raised; `timeout.None` of a task is no limit. */

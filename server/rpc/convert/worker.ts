@@ -37,13 +37,16 @@ import { PROTOCOL_VERSION } from "../protocol-version.js";
 import { failureOfWire } from "./failure.js";
 import { decodePayload } from "./payload.js";
 import { completeSpec } from "./spec.js";
-import { declarationOf } from "./task.js";
+import { declarationOf, queueDeclarationOf } from "./task.js";
 import { durationOf, msOfDuration, timestampOf } from "./time.js";
 
 /** @throws AppError with every violation of the declarations; INVALID_REQUEST for a lease that no server of ours made. */
 export function openSessionOf(hello: Hello, environment: string, limits: Limits): OpenSession {
   const violations: Violation[] = [];
   const tasks = hello.tasks.map((task, index) => declarationOf(task, `hello.tasks[${index}]`, limits, violations));
+  const queues = hello.queues.flatMap((queue, index) => {
+    return queueDeclarationOf(queue, `hello.queues[${index}]`, limits, violations) ?? [];
+  });
   rejectIfAny(violations);
   const { identity } = hello;
   return {
@@ -54,6 +57,7 @@ export function openSessionOf(hello: Hello, environment: string, limits: Limits)
     sdk: identity?.sdk ?? "",
     concurrency: hello.concurrency,
     tasks,
+    queues,
     held: hello.held.map(({ lease, interrupted, codeRunsOn }, index): HeldLease => {
       const own = decodeLease(lease);
       if (own === undefined) throw invalidRequest(`hello.held[${index}].lease`, "The lease was not made here");
