@@ -16,8 +16,8 @@
  * | `-0` | −0 | 0 |
  * | `undefined` | undefined in an array; member of an object | null; absent |
  *
- * One walk decides: it returns the value itself where nothing is special, so that an ordinary value costs that walk and one `JSON.stringify`,
- * and copies only the branches that hold something special. superjson was refused: it drops functions silently and turns cycles into null.
+ * An ordinary value costs a quick look and one `JSON.stringify`; only where something is special a second walk, which knows its path, copies the
+ * branches that hold it. superjson was refused: it drops functions silently and turns cycles into null.
  */
 
 const KINDS = [
@@ -50,6 +50,7 @@ export interface EncodedValue {
  */
 export function encodeValue(value: unknown, root: string): EncodedValue {
   if (value === undefined) return { json: undefined, jsonTypes: undefined };
+  if (isPlain(value, 0)) return { json: JSON.stringify(value), jsonTypes: undefined };
   const walk: Walk = { root, path: [], ancestors: [], annotations: undefined };
   const plain = encode(value, walk);
   if (plain === undefined) return { json: undefined, jsonTypes: undefined };
@@ -58,6 +59,38 @@ export function encodeValue(value: unknown, root: string): EncodedValue {
     json: JSON.stringify(plain),
     jsonTypes: annotations === undefined ? undefined : JSON.stringify(Object.fromEntries(annotations)),
   };
+}
+
+/** Deeper values, and so circles, are left to the walk that keeps its path. */
+const PLAIN_DEPTH_MAX = 100;
+
+/** Whether JSON says all of a value. */
+function isPlain(value: unknown, depth: number): boolean {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return true;
+    case "number":
+      return Number.isFinite(value) && !Object.is(value, -0);
+    case "object":
+      return value === null || (depth < PLAIN_DEPTH_MAX && isPlainObject(value, depth + 1));
+    default:
+      return false;
+  }
+}
+
+function isPlainObject(value: object, depth: number): boolean {
+  if (Array.isArray(value)) {
+    for (const item of value) if (!isPlain(item, depth)) return false;
+    return true;
+  }
+  if (!isRecord(value)) return false;
+  for (const key in value) if (!isPlain(value[key], depth)) return false;
+  return true;
+}
+
+function isRecord(value: object): value is Readonly<Record<string, unknown>> {
+  return Object.getPrototypeOf(value) === Object.prototype;
 }
 
 interface Walk {
