@@ -1,15 +1,23 @@
 /** Changes of existing runs: read the row, ask the domain, write what differs with all that belongs to it. */
 import { defaultLimits } from "../../domain/limits.js";
-import type { RunState } from "../../domain/run.js";
+import type { AttemptSummary, RunState } from "../../domain/run.js";
 import { applyChange } from "../../domain/run-apply.js";
 import type { RunChange } from "../../domain/run-change.js";
 import { type Applied, isRefused } from "../../domain/run-change.js";
 import { isLegal, placeOf } from "../../domain/run-machine.js";
 import type { ChangeResult } from "../store.js";
 import type { Context } from "./context.js";
-import { optionalTextAt } from "./database.js";
+import { optionalTextAt, type SqlValue } from "./database.js";
 import { addTags } from "./insert.js";
-import { changedColumns, RUN_COLUMNS, readRun, runIdBytes, type StoredRun } from "./run-row.js";
+import {
+  type Assigned,
+  changedColumns,
+  RUN_COLUMNS,
+  readRun,
+  runIdBytes,
+  type Shape,
+  type StoredRun,
+} from "./run-row.js";
 import { sessionRow } from "./sessions.js";
 
 export function changeRuns(context: Context, changes: readonly RunChange[]): readonly ChangeResult[] {
@@ -41,33 +49,53 @@ export function findRun(context: Context, environment: string, runId: string): S
 
 /** @returns whether a slot of a limited queue is free now. */
 export function writeApplied(context: Context, stored: StoredRun, applied: Applied, nowMs: number): boolean {
-  const { state, row } = stored;
+  const { state } = stored;
   const { next } = applied;
-  const { columns, values } = changedColumns(state, next);
   const isPlaced = isClaimable(next) || next.status === "EXECUTING";
   const partition = isPlaced ? context.queues.partition(stored.queue, next.concurrencyKey) : stored.partition;
   const holder = isHeld(next) ? holderOf(context, stored, next) : null;
   const target = isClaimable(next) ? (next.readiness === "bound" ? -(holder ?? 0) : stored.task) : undefined;
-  if (partition !== stored.partition) {
-    columns.push("partition");
-    values.push(partition ?? null);
-  }
-  if (target !== stored.target) {
-    columns.push("target");
-    values.push(target ?? null);
-  }
-  if (isHeld(next) !== isHeld(state) || next.sessionId !== state.sessionId) {
-    columns.push("holder");
-    values.push(holder);
-  }
-  if (columns.length > 0) {
-    context.db.run(`UPDATE runs SET ${columns.map((name) => `${name} = ?`).join(", ")} WHERE row = ?`, ...values, row);
-  }
+  const results = resultsOf(stored, applied);
+  const isHeldAnew = isHeld(next) !== isHeld(state) || next.sessionId !== state.sessionId;
+  update(context, stored, changedColumns(state, next), [
+    ["partition", partition === stored.partition ? undefined : (partition ?? null)],
+    ["target", target === stored.target ? undefined : (target ?? null)],
+    ["holder", isHeldAnew ? holder : undefined],
+    ["has_results", results.isBeside && !stored.hasResults ? 1 : undefined],
+    ["output", results.output],
+  ]);
   countQueued(context, stored, next);
   touchHeads(context, stored, { next, partition, target, orderChanged: next.orderMs !== state.orderMs });
-  writeResults(context, row, applied);
+  if (results.isBeside) writeResults(context, stored, applied);
   if (next.tags !== state.tags) retag(context, stored, next);
   return moveSlot(context, stored, applied, { partition, nowMs });
+}
+
+/** @param derived columns that are no part of the state; undefined: unchanged. */
+function update(
+  context: Context,
+  { row }: StoredRun,
+  { shape: changed, values }: Assigned,
+  derived: readonly (readonly [column: string, value: SqlValue | undefined])[],
+): void {
+  let shape = changed;
+  for (const [column, value] of derived) {
+    if (value === undefined) continue;
+    shape = shape.with(column);
+    values.push(value);
+  }
+  if (values.length === 0) return;
+  context.db.run(updateSql(shape), ...values, row);
+}
+
+const updates = new Map<Shape, string>();
+
+function updateSql(shape: Shape): string {
+  const known = updates.get(shape);
+  if (known !== undefined) return known;
+  const sql = `UPDATE runs SET ${shape.assignments} WHERE row = ?`;
+  updates.set(shape, sql);
+  return sql;
 }
 
 function isClaimable(run: RunState): boolean {
@@ -136,10 +164,59 @@ function moveSlot(
   return context.queues.byId(stored.queue).limit !== undefined;
 }
 
-function writeResults(context: Context, row: number, applied: Applied): void {
+/** Outputs up to this size lie in the row of a run that needs no row in `results` otherwise. */
+const OUTPUT_IN_ROW_BYTES = 1_024;
+
+interface Results {
+  /** They need a row of their own. */
+  readonly isBeside: boolean;
+  /** What the row of the run takes in. */
+  readonly output: Uint8Array | undefined;
+}
+
+/** A run that completes at its first attempt says by its state all that there is to say of it, but for its output. */
+function resultsOf(stored: StoredRun, applied: Applied): Results {
   const { attempt, failure, output } = applied;
-  if (attempt === undefined && failure === undefined && output === undefined) return;
-  const earlier = attempt === undefined ? [] : readAttempts(context, row);
+  if (attempt === undefined && failure === undefined && output === undefined) return { isBeside: false, output };
+  const isShort =
+    !stored.hasResults &&
+    failure === undefined &&
+    (output === undefined || output.length <= OUTPUT_IN_ROW_BYTES) &&
+    isSameAttempt(attempt, completedAttempt(applied.next));
+  return isShort ? { isBeside: false, output } : { isBeside: true, output: undefined };
+}
+
+/** The only attempt of a run that completed without a row in `results`; undefined where it has not completed. */
+export function completedAttempt(run: RunState): AttemptSummary | undefined {
+  if (run.status !== "COMPLETED" || run.attemptStartedAtMs === undefined || run.finishedAtMs === undefined) {
+    return undefined;
+  }
+  return {
+    number: run.attempt,
+    outcome: "COMPLETED",
+    startedAtMs: run.attemptStartedAtMs,
+    finishedAtMs: run.finishedAtMs,
+    worker: run.sessionId,
+    error: undefined,
+  };
+}
+
+function isSameAttempt(a: AttemptSummary | undefined, b: AttemptSummary | undefined): boolean {
+  return (
+    a !== undefined &&
+    b !== undefined &&
+    a.number === b.number &&
+    a.outcome === b.outcome &&
+    a.startedAtMs === b.startedAtMs &&
+    a.finishedAtMs === b.finishedAtMs &&
+    a.worker === b.worker &&
+    a.error === undefined
+  );
+}
+
+function writeResults(context: Context, { row, hasResults }: StoredRun, applied: Applied): void {
+  const { attempt, failure, output } = applied;
+  const earlier = attempt === undefined || !hasResults ? [] : readAttempts(context, row);
   const attempts =
     attempt === undefined ? null : JSON.stringify([...earlier, attempt].slice(-defaultLimits.attemptsKept));
   context.db.run(

@@ -17,6 +17,8 @@ export class Context {
   readonly names: Names;
   readonly queues: Queues;
   readonly pending: Pending;
+  /** Sessions by `<environment>/<id>`, lapsed or not, as far as they were asked for. */
+  readonly sessionRows = new Map<string, number>();
   /** Where the search for unused partitions goes on. */
   partitionCursor = 0;
   #lastTimeMs = 0;
@@ -59,6 +61,7 @@ export class Context {
     this.names.forget();
     this.queues.forget();
     this.pending.forget();
+    this.sessionRows.clear();
     this.#storedTimeMs = 0;
   }
 }

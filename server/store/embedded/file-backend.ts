@@ -7,6 +7,7 @@ import type { Backend } from "./embedded-store.js";
 import type { Outcome } from "./group.js";
 import type { InsertRow } from "./insert-row.js";
 import { packRows } from "./packed-rows.js";
+import { type PackedOutcomes, unpackOutcomes } from "./packed-runs.js";
 import type { Answer, Ask, SentCall, ThreadData } from "./thread.js";
 import type { Call } from "./verbs.js";
 import type { Opened } from "./writer.js";
@@ -80,8 +81,9 @@ async function execute(thread: Thread | undefined, calls: readonly Call[]): Prom
     const kind = answer.isFault ? "unavailable" : "failed";
     return calls.map(() => ({ kind, error: answer.error }));
   }
-  // What runGroup or runReads returned in the thread.
-  return answer.value as readonly Outcome[];
+  const verbs = calls.map(({ verb }) => verb);
+  // What packOutcomes returned in the thread.
+  return unpackOutcomes(verbs, answer.value as PackedOutcomes);
 }
 
 function executeAsk(calls: readonly Call[]): Ask {

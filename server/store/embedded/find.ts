@@ -4,7 +4,7 @@ import type { FindRuns } from "../store.js";
 import type { Context } from "./context.js";
 import type { SqlValue } from "./database.js";
 import { FINAL_FROM, RUN_COLUMNS, readRun } from "./run-row.js";
-import { sessionRow } from "./sessions.js";
+import { readSessionRow } from "./sessions.js";
 
 /** A text without runs for this query: an environment or session that nothing is stored of. */
 type Where = readonly [condition: string, ...params: readonly SqlValue[]] | undefined;
@@ -31,7 +31,7 @@ function whereOf(context: Context, query: FindRuns): Where {
       return ["todo <> 0 AND updated_ms <= ? ORDER BY updated_ms", query.untilMs];
     case "session": {
       const env = context.names.findEnvironment(query.environment);
-      const session = env === undefined ? undefined : sessionRow(context, env, query.sessionId);
+      const session = env === undefined ? undefined : readSessionRow(context, env, query.sessionId);
       return session === undefined ? undefined : ["holder = ? ORDER BY row", session];
     }
     case "children": {

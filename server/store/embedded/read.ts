@@ -4,7 +4,7 @@ import { encodeId } from "../../domain/ids.js";
 import type { AttemptSummary, RunState } from "../../domain/run.js";
 import { statusOfPlace } from "../../domain/run-machine.js";
 import type { LogLine, RelatedRun, RunDetail, RunRef } from "../store.js";
-import { findRun } from "./change.js";
+import { completedAttempt, findRun } from "./change.js";
 import { readMetadata, specOf } from "./claim.js";
 import type { Context } from "./context.js";
 import { bytesAt, numberAt, optionalBytesAt, optionalTextAt, type Row, textAt } from "./database.js";
@@ -25,19 +25,25 @@ function readDetail(context: Context, { environment, runId }: RunRef): RunDetail
   const id = runIdBytes(runId);
   const env = context.names.findEnvironment(environment);
   if (id === undefined || env === undefined) return undefined;
-  const row = context.db.get(`SELECT ${RUN_COLUMNS}, spec, has_metadata FROM runs WHERE id = ? AND env = ?`, id, env);
+  const row = context.db.get(
+    `SELECT ${RUN_COLUMNS}, spec, has_metadata, output FROM runs WHERE id = ? AND env = ?`,
+    id,
+    env,
+  );
   if (row === undefined) return undefined;
   const stored = readRun(row, context.names);
   const { state } = stored;
-  const results = context.db.get("SELECT attempts, failure, output FROM results WHERE run = ?", stored.row);
+  const results = stored.hasResults
+    ? context.db.get("SELECT attempts, failure, output FROM results WHERE run = ?", stored.row)
+    : undefined;
   const logs = context.db.get("SELECT lines FROM logs WHERE run = ?", stored.row);
   return {
     run: state,
     spec: specOf(context, stored, row),
     metadataJson: row[RUN_COLUMN_COUNT + 1] === 1 ? readMetadata(context, stored.row) : undefined,
-    output: results === undefined ? undefined : optionalBytesAt(results, 2),
+    output: results === undefined ? optionalBytesAt(row, RUN_COLUMN_COUNT + 2) : optionalBytesAt(results, 2),
     failure: failureOf(results),
-    attempts: attemptsOf(results),
+    attempts: results === undefined ? onlyAttempt(state) : attemptsOf(results),
     logs: logs === undefined ? [] : linesOf(textAt(logs, 0)),
     root: relatedRun(context, env, state.rootRunId),
     parent: relatedRun(context, env, state.parentRunId),
@@ -55,6 +61,11 @@ function failureOf(results: Row | undefined): Failure | undefined {
 function attemptsOf(results: Row | undefined): readonly AttemptSummary[] {
   const json = results === undefined ? undefined : optionalTextAt(results, 0);
   return json === undefined ? [] : JSON.parse(json);
+}
+
+function onlyAttempt(run: RunState): readonly AttemptSummary[] {
+  const attempt = completedAttempt(run);
+  return attempt === undefined ? [] : [attempt];
 }
 
 export function linesOf(json: string): readonly LogLine[] {

@@ -73,6 +73,8 @@ export interface StoredRun {
   readonly partition: number | undefined;
   /** Its task (positive) or session (negative) while it can be claimed. */
   readonly target: number | undefined;
+  /** Something of it is in `results`. */
+  readonly hasResults: boolean;
   readonly state: RunState;
 }
 
@@ -82,7 +84,7 @@ export const RUN_COLUMNS = `row, id, env, task, place, version, queue, partition
  active_since_ms, attempt_active_ms, earlier_active_ms, due_ms, delayed_until_ms, ttl_ms, ttl_text, expire_ms, expired_ms,
  max_attempts, policy_max_attempts, max_duration_s, attempt_max_duration_s, deadline_ms, retry_ms, waiting_for, awaited, todo,
  priority_s, concurrency_key, key_hash, key_text, key_scope, key_expires_ms, batch, batch_index, parent, root, depth, replay_of,
- trigger_function, is_test, tags`;
+ trigger_function, is_test, tags, has_results`;
 
 /** How many columns {@link RUN_COLUMNS} names; a query may add its own behind them. */
 export const RUN_COLUMN_COUNT = RUN_COLUMNS.split(",").length;
@@ -151,6 +153,7 @@ export function readRun(row: Row, names: Names): StoredRun {
     queue,
     partition: optionalNumberAt(row, 7),
     target: optionalNumberAt(row, 8),
+    hasResults: numberAt(row, 55) === 1,
     state,
   };
 }
@@ -257,11 +260,14 @@ export class Shape {
   readonly columns: readonly string[];
   /** Separated by a comma and a blank. */
   readonly text: string;
+  /** `a = ?, b = ?` */
+  readonly assignments: string;
   readonly #longer = new Map<string, Shape>();
 
   constructor(columns: readonly string[]) {
     this.columns = columns;
     this.text = columns.join(", ");
+    this.assignments = columns.map((column) => `${column} = ?`).join(", ");
   }
 
   /** This shape and one more column. */
@@ -276,8 +282,14 @@ export class Shape {
 
 const NO_COLUMNS = new Shape([]);
 
+/** Columns and their values. */
+export interface Assigned {
+  readonly shape: Shape;
+  readonly values: SqlValue[];
+}
+
 /** All of a new run that differs from the defaults of the table, but for ids, hashes and the spec. */
-export function insertedColumns(run: RunState): { readonly shape: Shape; readonly values: SqlValue[] } {
+export function insertedColumns(run: RunState): Assigned {
   let shape = NO_COLUMNS;
   const values: SqlValue[] = [];
   for (const [name, value] of CHANGING) {
@@ -310,23 +322,18 @@ export const TEXT_COLUMNS: ReadonlySet<string> = new Set([
   "replay_of",
 ]);
 
-/** Columns and their new values. */
-export interface Assignments {
-  readonly columns: string[];
-  readonly values: SqlValue[];
-}
-
-export function changedColumns(before: RunState, next: RunState): Assignments {
-  const columns: string[] = [];
+/** The columns that a change moves, but for those that the store derives. */
+export function changedColumns(before: RunState, next: RunState): Assigned {
+  let shape = NO_COLUMNS;
   const values: SqlValue[] = [];
   for (const [name, value] of CHANGING) {
     if (name === "tags" && before.tags === next.tags) continue;
     const current = value(next);
     if (current === value(before)) continue;
-    columns.push(name);
+    shape = shape.with(name);
     values.push(current);
   }
-  return { columns, values };
+  return { shape, values };
 }
 
 /** The 16 bytes of a run id; undefined for a text that is none. */

@@ -1,8 +1,8 @@
 /**
  * The tables, and the steps from one version of the file to the next. A released step is never edited; a change is a new step.
  *
- * - `runs` holds the state in columns and a small spec. What a claim or a report need not move lies beside it: large specs, metadata,
- *   results (output, failure, attempts), logs.
+ * - `runs` holds the state in columns, a small spec and the small output of a run that completed at its first attempt. What a claim or a
+ *   report need not move lies beside it: large specs, metadata, results (output, failure, attempts), logs.
  * - A run that can be claimed has a `target`: its task, or (negative) the session that it is bound to. `heads` has the best such run of
  *   each partition and target, *open* while the partition has room: what a claim looks at. Heads are kept exact by the transaction that
  *   changes the runs (pending.ts).
@@ -65,7 +65,8 @@ CREATE TABLE runs (
   concurrency_key TEXT, key_hash BLOB, key_text TEXT, key_scope TEXT, key_expires_ms INTEGER, batch TEXT,
   batch_index INTEGER, parent TEXT, root TEXT, depth INTEGER NOT NULL DEFAULT 0, replay_of TEXT,
   trigger_function INTEGER NOT NULL DEFAULT 0, is_test INTEGER NOT NULL DEFAULT 0, tags TEXT,
-  is_elsewhere INTEGER NOT NULL DEFAULT 0, request BLOB, has_metadata INTEGER NOT NULL DEFAULT 0, spec BLOB
+  is_elsewhere INTEGER NOT NULL DEFAULT 0, request BLOB, has_metadata INTEGER NOT NULL DEFAULT 0,
+  has_results INTEGER NOT NULL DEFAULT 0, spec BLOB, output BLOB
 );
 CREATE UNIQUE INDEX runs_key ON runs (key_hash) WHERE key_hash IS NOT NULL;
 CREATE INDEX runs_claim ON runs (partition, target, order_ms, id) WHERE target IS NOT NULL;

@@ -7,8 +7,23 @@ import { endLingeringOfSession } from "./slots.js";
 
 const COLUMNS = "row, env, id, worker_name, sdk, epoch, tasks, concurrency, connected_ms, until_ms, lapsed";
 
+/** Numbers kept in memory before they are forgotten and read again: more than workers are connected. */
+const SESSIONS_KEPT = 10_000;
+
 /** The number of a session, lapsed or not. */
 export function sessionRow(context: Context, env: number, sessionId: string): number | undefined {
+  const name = `${env}/${sessionId}`;
+  const known = context.sessionRows.get(name);
+  if (known !== undefined) return known;
+  const row = readSessionRow(context, env, sessionId);
+  if (row === undefined) return undefined;
+  if (context.sessionRows.size >= SESSIONS_KEPT) context.sessionRows.clear();
+  context.sessionRows.set(name, row);
+  return row;
+}
+
+/** The same, for a reading connection: it does not hear when the writer removes a session. */
+export function readSessionRow(context: Context, env: number, sessionId: string): number | undefined {
   const row = context.db.get("SELECT row FROM sessions WHERE env = ? AND id = ?", env, sessionId);
   return row === undefined ? undefined : numberAt(row, 0);
 }
@@ -137,6 +152,7 @@ function hasLiveRuns(context: Context, row: number): boolean {
 function removeSession(context: Context, row: number): void {
   endLingeringOfSession(context, row);
   context.db.run("DELETE FROM sessions WHERE row = ?", row);
+  context.sessionRows.clear();
 }
 
 function readSession(context: Context, row: Row): SessionRecord {
