@@ -109,6 +109,13 @@ export function unknownMethodError(path: string): ConnectError {
   ]);
 }
 
+/** The health service was asked about a service that is not here. */
+export function unknownServiceError(service: string): ConnectError {
+  return new ConnectError(`Service ${shown(service)} is not served here`, Code.NotFound, undefined, [
+    errorInfo("SERVICE_NOT_FOUND", { service: shown(service) }),
+  ]);
+}
+
 /** A method that exists, called in a way that it does not have. */
 export function wrongFormError(message: string): ConnectError {
   return new ConnectError(message, Code.Unimplemented, undefined, [errorInfo("METHOD_NOT_FOUND", {})]);

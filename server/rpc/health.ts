@@ -1,7 +1,8 @@
 /** `grpc.health.v1`: what load balancers and orchestrators ask. Overall health is the empty name; every service shares it. */
-import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { type Health, HealthCheckResponse_ServingStatus as ServingStatus } from "#proto/grpc/health/v1/health_pb.js";
 import type { Clock } from "../engine/clock.js";
+import { unknownServiceError } from "./error.js";
 import type { Readiness } from "./readiness.js";
 
 /** How often a watcher's answer is looked at anew. */
@@ -26,7 +27,7 @@ export function createHealth(deps: HealthDeps): ServiceImpl<typeof Health> {
 
   return {
     async check({ service }) {
-      if (!known.has(service)) throw new ConnectError(`Service ${service} is not served here`, Code.NotFound);
+      if (!known.has(service)) throw unknownServiceError(service);
       return { status: await statusOf(service) };
     },
     async list() {

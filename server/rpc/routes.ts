@@ -10,6 +10,7 @@ import { compressionBrotli, compressionGzip, universalRequestFromNodeRequest } f
 import type { Principal } from "../auth/principal.js";
 import type { Limits } from "../domain/limits.js";
 import { type Answer, answerOf, grpcRefusalAnswer, refusalAnswer, type Settle } from "./answer.js";
+import { streamedBody, wholeBody } from "./body.js";
 import { callScopeKey } from "./call-scope.js";
 import { type AllowedOrigins, answerCors } from "./cors.js";
 import {
@@ -149,8 +150,15 @@ class Call {
     const values = createContextValues().set(callScopeKey, { requestId: this.#requestId, principal, refusal });
     const universal = universalRequestFromNodeRequest(this.#request, this.#response, undefined, values);
     if (handler.method.methodKind === "unary") setDeadline(universal.header);
-    const body = refusal === undefined ? bodyOf(this.#request) : this.#refusedBody(refusal, handler);
-    return handler({ ...universal, body });
+    return handler({
+      ...universal,
+      body: refusal === undefined ? this.#body(handler) : this.#refusedBody(refusal, handler),
+    });
+  }
+
+  #body({ method }: UniversalHandler): AsyncIterable<Uint8Array> {
+    const isOneMessage = method.methodKind === "unary" || method.methodKind === "server_streaming";
+    return isOneMessage ? wholeBody(this.#request, this.#bytesMax) : streamedBody(this.#request);
   }
 
   /** Thrown where the body would be read: the framework writes it in the caller's protocol, and not a byte is decoded. */
@@ -202,11 +210,6 @@ class Call {
     const durationMs = performance.now() - this.#startedMs;
     this.#routes.log.callEnded({ requestId: this.#requestId, method, protocol, code, durationMs });
   }
-}
-
-/** Reads the request without destroying its connection when the reader stops early: the refusal still has to go out. */
-function bodyOf(request: HttpRequest): AsyncIterable<Uint8Array> {
-  return request.iterator({ destroyOnReturn: false });
 }
 
 function setDeadline(header: Headers): void {

@@ -62,12 +62,14 @@ function pageOf<T>({ all, idOf, request, list, pageTokens, limits }: PageParams<
     const allowed = `1 to ${limits.pageSizeMax}`;
     throw invalidPage("pageSize", `Page size must be ${allowed}, got ${size}`, { got: String(size), allowed });
   }
+  const first = request.pageToken === "" ? undefined : firstOf(pageTokens.open(list, request.pageToken));
+  // An item that has gone since: the list begins again.
   const from =
-    request.pageToken === ""
+    first === undefined
       ? 0
       : Math.max(
           0,
-          all.findIndex((item) => idOf(item) === firstOf(request.pageToken)),
+          all.findIndex((item) => idOf(item) === first),
         );
   const tokenAt = (index: number): string => {
     const item = all[index];
@@ -78,9 +80,8 @@ function pageOf<T>({ all, idOf, request, list, pageTokens, limits }: PageParams<
     nextPageToken: tokenAt(from + size),
     previousPageToken: from === 0 ? "" : tokenAt(Math.max(0, from - size)),
   };
+}
 
-  function firstOf(token: string): unknown {
-    const place = pageTokens.open(list, token);
-    return typeof place === "object" && place !== null && "first" in place ? place.first : undefined;
-  }
+function firstOf(place: unknown): unknown {
+  return typeof place === "object" && place !== null && "first" in place ? place.first : undefined;
 }

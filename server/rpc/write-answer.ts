@@ -83,8 +83,18 @@ function writeChunk(response: HttpResponse, chunk: Uint8Array, done: (error?: Er
   return response instanceof Http2ServerResponse ? response.write(chunk, "utf8", done) : response.write(chunk, done);
 }
 
-/** RFC 9113, 8.1: an answer may end a request that is still coming in; without this the caller would upload to nobody. */
+/**
+ * RFC 9113, 8.1: an answer may end a request that is still coming in; without this the caller would upload to nobody. The trailers have to
+ * be out first, or the caller sees nothing but a broken stream.
+ */
 function stopUpload(request: HttpRequest, response: HttpResponse): void {
-  if (!(response instanceof Http2ServerResponse) || request.complete || response.stream.destroyed) return;
-  response.stream.close(constants.NGHTTP2_NO_ERROR);
+  if (!(response instanceof Http2ServerResponse) || request.complete) return;
+  const { stream } = response;
+  const stop = (): void => {
+    setImmediate(() => {
+      if (!stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
+    });
+  };
+  if (stream.sentTrailers !== undefined || stream.writableFinished) stop();
+  else stream.once("wantTrailers", stop);
 }

@@ -1,54 +1,54 @@
-/** A real port with the real routes and small handlers of the real contract, for promises about the wire alone. */
-
+/** A real port with the real routes and small handlers of the real contract: for promises about the wire alone, with answers that a test chooses. */
+import type { ExecutionContext } from "ava";
 import { invalidCredentials } from "../../server/domain/error.js";
 import { defaultLimits } from "../../server/domain/limits.js";
+import { prepareValidation } from "../../server/rpc/interceptors/validate.js";
 import { type Listener, listen } from "../../server/rpc/listen.js";
 import type { CallRecord, Fault } from "../../server/rpc/log.js";
 import { createReadiness } from "../../server/rpc/readiness.js";
 import { createRequestListener, type Routes } from "../../server/rpc/routes.js";
 
-export const KEY = "tr_dev_0123456789abcdef";
+export const WIRE_KEY = "tr_dev_0123456789abcdef";
 
-export interface WirePart {
+export interface Wire {
   readonly url: string;
-  readonly port: number;
   readonly listener: Listener;
-  readonly faults: Fault[];
-  readonly calls: CallRecord[];
-  setReady(isReady: boolean): void;
+  readonly faults: readonly Fault[];
+  readonly calls: readonly CallRecord[];
 }
 
-/** Listens with these services. @param change what differs from the defaults of a test. */
-export async function startWire(register: Routes["register"], change: Partial<Routes> = {}): Promise<WirePart> {
+/** Listens with these services until the test ends. @param change what differs from the defaults of a test. */
+export async function startWire(
+  t: ExecutionContext,
+  register: Routes["register"],
+  change: Partial<Routes> & { readonly tls?: { readonly cert: string; readonly key: string } } = {},
+): Promise<Wire> {
   const faults: Fault[] = [];
   const calls: CallRecord[] = [];
   const readiness = createReadiness(() => Promise.resolve({ ok: true }));
   readiness.setAccepting(true);
+  const { tls, ...routes } = change;
   const onRequest = createRequestListener({
     register,
-    openServices: new Set([
-      "grpc.health.v1.Health",
-      "grpc.reflection.v1.ServerReflection",
-      "grpc.reflection.v1alpha.ServerReflection",
-    ]),
+    openServices: new Set(),
     selfValidated: new Set(),
     authenticate: (header) =>
-      header === `Bearer ${KEY}`
+      header === `Bearer ${WIRE_KEY}`
         ? Promise.resolve({ kind: "secret", environment: "dev", keyName: "0123456789abcdef" })
         : Promise.reject(invalidCredentials()),
     readiness,
     limits: defaultLimits,
     allowedOrigins: "*",
     log: { callEnded: (call) => calls.push(call), fault: (fault) => faults.push(fault) },
-    ...change,
+    ...routes,
   });
-  const listener = await listen({ host: "127.0.0.1", port: 0, tls: undefined, onRequest });
-  return {
-    url: `http://127.0.0.1:${listener.port}`,
-    port: listener.port,
-    listener,
-    faults,
-    calls,
-    setReady: (isReady) => readiness.setAccepting(isReady),
-  };
+  await prepareValidation();
+  const listener = await listen({ host: "127.0.0.1", port: 0, tls, onRequest });
+  t.teardown(async () => {
+    const drained = listener.drain();
+    listener.destroy();
+    await drained;
+  });
+  const scheme = tls === undefined ? "http" : "https";
+  return { url: `${scheme}://127.0.0.1:${listener.port}`, listener, faults, calls };
 }

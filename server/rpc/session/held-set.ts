@@ -9,7 +9,7 @@ export interface HeldSet {
   reset(leases: readonly Uint8Array[]): void;
   /** Remembers the state as that after message `sequence`. */
   mark(sequence: number): void;
-  /** Whether a worker that has processed message `sequence` should say this. True where it is no longer known. */
+  /** Whether a worker that has processed message `sequence` should say this. True where that is no longer known; false for a message that was never sent. */
   matches(sequence: number, count: number, checksum: bigint): boolean;
 }
 
@@ -25,6 +25,7 @@ interface Mark {
 export function createHeldSet(): HeldSet {
   const held = new Map<string, Hash>();
   const marks = new Map<number, Mark>([[0, { count: 0, high: 0, low: 0 }]]);
+  let latest = 0;
   let high = 0;
   let low = 0;
 
@@ -58,17 +59,19 @@ export function createHeldSet(): HeldSet {
       for (const lease of leases) add(lease);
     },
     mark(sequence) {
+      latest = sequence;
       marks.set(sequence, { count: held.size, high, low });
       const oldest = marks.keys().next();
       if (marks.size > MARKS_MAX && oldest.done !== true) marks.delete(oldest.value);
     },
     matches(sequence, count, checksum) {
+      if (sequence > latest) return false;
       const mark = marks.get(sequence);
+      if (mark === undefined) return true;
       for (const known of marks.keys()) {
         if (known >= sequence) break;
         marks.delete(known);
       }
-      if (mark === undefined) return true;
       return mark.count === count && (BigInt(mark.high) << 32n) + BigInt(mark.low) === checksum;
     },
   };
