@@ -15,6 +15,12 @@ import { type Swept, sweep } from "./sweep.js";
 /** Pause between ticks, each with a small write; two of them must fit into the gap of RUN-7. */
 const TICK_MS = 2_000;
 
+/**
+ * The server judges a run overrun where its worker does not; after an outage the worker comes first again, with a report that it may have
+ * kept for long. Not longer than the shortest maxDuration (DUR-1), so that runs of a fresh server are judged in time.
+ */
+const OVERRUN_STEADY_MS = 5_000;
+
 export interface SchedulerDeps {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
@@ -26,6 +32,8 @@ export interface SchedulerDeps {
   readonly checkWritable: () => Promise<{ readonly ok: boolean }>;
   /** How long a session lasts without a heartbeat; RUN-7 waits as long before anything is declared lapsed. */
   readonly sessionMs: number;
+  /** How long a pick-up may stay unconfirmed; as long a server waits before it takes one back (RUN-6, RUN-7). */
+  readonly pickUpMs: number;
   /** False: nothing happens by its period. Default true; for tests of what depends on it. */
   readonly areDutiesEnabled?: boolean;
   /** False: nothing happens at its moment. Default true; for tests of what depends on it. */
@@ -46,7 +54,7 @@ export class Scheduler implements AsyncDisposable {
 
   constructor(deps: SchedulerDeps) {
     this.#deps = deps;
-    this.#steadiness = createSteadiness(deps.sessionMs);
+    this.#steadiness = createSteadiness();
     this.#passes = new Map(DUTIES.map((duty) => [duty.name, singleFlight(() => this.#pass(duty))]));
     this.#drivers = DUTIES.map((duty) =>
       createInterval({ clock: deps.clock, uniform: deps.uniform, duty, pass: () => this.run(duty.name) }),
@@ -97,7 +105,8 @@ export class Scheduler implements AsyncDisposable {
   async #pass(duty: Duty): Promise<Swept> {
     const { clock, events, verbs } = this.#deps;
     if (this.#state !== "running") return NOTHING;
-    if (duty.name === "lose" && !this.#steadiness.isSteady(clock.nowMs())) return NOTHING;
+    const spanMs = this.#steadySpanMs(duty.name);
+    if (spanMs > 0 && !this.#steadiness.isSteady(clock.nowMs(), spanMs)) return NOTHING;
     try {
       const swept = await sweep({
         duty,
@@ -110,6 +119,20 @@ export class Scheduler implements AsyncDisposable {
     } catch (error) {
       events.emit("duty.failed", { duty: duty.name, error });
       return NOTHING;
+    }
+  }
+
+  /** How long the server has to have been steady before a duty may judge workers by their silence; 0: it does not. */
+  #steadySpanMs(name: DutyName): number {
+    switch (name) {
+      case "lose":
+        return this.#deps.sessionMs;
+      case "release":
+        return this.#deps.pickUpMs;
+      case "overrun":
+        return OVERRUN_STEADY_MS;
+      default:
+        return 0;
     }
   }
 

@@ -185,6 +185,7 @@ export class App implements AsyncDisposable {
       verbs: engine.duties,
       checkWritable: () => store.checkWritable(),
       sessionMs: this.limits.sessionMs,
+      pickUpMs: this.limits.pickUpMs,
       areDutiesEnabled: options.areDutiesEnabled,
       areNudgesEnabled: options.areNudgesEnabled,
     });
