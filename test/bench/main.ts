@@ -6,8 +6,9 @@ import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { configure, tasks } from "@hairtrigger/sdk";
 import { RunService } from "#proto/hairtrigger/v1/run_service_pb.js";
+import { type ServerPlace, startServer } from "../support/processes.js";
 import { type Figure, perSecond, printFigures, quantile } from "./figures.js";
-import { type ServerProcess, startServer, startWorkerProcess } from "./processes.js";
+import { rssMegabytes, startWorkerProcess } from "./processes.js";
 
 const ROUNDS = Number(process.env["BENCH_ROUNDS"] ?? 3);
 const RUNS = Number(process.env["BENCH_RUNS"] ?? 20_000);
@@ -24,20 +25,20 @@ function note(name: string, unit: string, value: number): void {
   figure.values.push(value);
 }
 
-async function withServer(work: (server: ServerProcess) => Promise<void>): Promise<void> {
-  const server = await startServer();
+async function withServer(work: (server: ServerPlace) => Promise<void>): Promise<void> {
+  const server = await startServer({ settings: { HAIRTRIGGER_LOG_LEVEL: "error" } });
   note("server: spawn to ready", "ms", server.readyMs);
   configure({ accessToken: server.key, baseURL: server.url });
   try {
     await work(server);
   } finally {
-    await server.stop();
+    await server.remove();
   }
 }
 
 async function throughput(): Promise<void> {
   await withServer(async (server) => {
-    note("server: RSS idle", "MB", server.rssMegabytes());
+    note("server: RSS idle", "MB", rssMegabytes(server.pid));
     note(
       "single triggers, 64 callers (SDK)",
       "runs/s",
@@ -86,7 +87,7 @@ async function latency(): Promise<void> {
 async function memory(): Promise<void> {
   await withServer(async (server) => {
     await perSecond(QUEUED_FOR_RSS, CALLERS * 4, () => tasks.trigger("nobody", { some: "payload" }));
-    note(`server: RSS with ${QUEUED_FOR_RSS.toLocaleString("en-US")} queued runs`, "MB", server.rssMegabytes());
+    note(`server: RSS with ${QUEUED_FOR_RSS.toLocaleString("en-US")} queued runs`, "MB", rssMegabytes(server.pid));
   });
 }
 

@@ -1,0 +1,73 @@
+/**
+ * A worker process whose tasks write their starts and ends into a ledger: `node ledger-worker.js <LedgerWorkerOptions as JSON>`. Its parent
+ * releases held runs by messages, and takes it along when it disappears.
+ */
+import { queue, task } from "@hairtrigger/sdk";
+import { startWorker } from "@hairtrigger/sdk/worker";
+import { appendEntry } from "./ledger.js";
+import { type LedgerWorkerOptions, NARROW_LIMIT, type ReleaseMessage, type Work } from "./ledger-work.js";
+
+const options: LedgerWorkerOptions = JSON.parse(process.argv[2] ?? "{}");
+const { name, ledger, concurrency, gracePeriodMs } = options;
+const held = new Map<number, () => void>();
+const seen = new Set<string>();
+
+process.on("message", ({ release }: ReleaseMessage) => {
+  held.get(release)?.();
+});
+process.on("disconnect", () => process.exit(1));
+
+async function work(
+  payload: Work,
+  params: { ctx: { run: { id: string }; attempt: { number: number } }; signal: AbortSignal },
+) {
+  const { ctx, signal } = params;
+  const { number } = payload;
+  const base = { who: name, runId: ctx.run.id, attempt: ctx.attempt.number, number };
+  appendEntry(ledger, { ...base, what: "start" });
+  try {
+    if (payload.ms !== undefined) await spent(payload.ms, payload.isStubborn === true ? undefined : signal);
+    if (payload.holdIn === name && !seen.has(ctx.run.id)) {
+      seen.add(ctx.run.id);
+      await released(number, signal);
+    }
+    return { number, by: name, attempt: ctx.attempt.number };
+  } finally {
+    appendEntry(ledger, { ...base, what: "end", isAborted: signal.aborted });
+  }
+}
+
+function released(number: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    held.set(number, resolve);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+function spent(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      },
+      { once: true },
+    );
+  });
+}
+
+/** Pauses far below a session's time, so that a test sees the session and not the policy. */
+const retry = { maxAttempts: 3, minTimeoutInMs: 200, maxTimeoutInMs: 200, randomize: false };
+const narrow = queue({ name: "narrow", concurrencyLimit: NARROW_LIMIT });
+
+const tasks = [
+  task({ id: "work", retry, run: work }),
+  task({ id: "narrow-a", retry, queue: narrow, run: work }),
+  task({ id: "narrow-b", retry, queue: narrow, run: work }),
+];
+
+const worker = await startWorker({ tasks, concurrency: concurrency ?? 10, gracePeriodMs: gracePeriodMs ?? 25_000 });
+appendEntry(ledger, { who: name, what: "ready" });
+await worker.closed;
