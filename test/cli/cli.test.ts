@@ -105,6 +105,39 @@ test("dev without the SDK, or with a file that is not there, says what to do", a
   await dev.until(/npm install @hairtrigger\/sdk/);
 });
 
+test("WRK-2: a worker that is told to stop lets its runs finish, and ends with 0; told twice, it ends at once", async (t) => {
+  const folder = await makeProject(t, {
+    "tasks.ts": `
+      import { task } from "@hairtrigger/sdk";
+      export const napping = task({
+        id: "napping",
+        run: async (ms: number) => new Promise((resolve) => setTimeout(() => resolve("rested"), ms)),
+      });`,
+  });
+  const server = startCli(t, ["serve"], { cwd: folder, env: { HAIRTRIGGER_LISTEN: "127.0.0.1:0" } });
+  const [, url = ""] = await server.until(/^hairtrigger listening on (\S+)$/m);
+  const options = { cwd: folder, env: { TRIGGER_API_URL: url } };
+  const nap = async (ms: number) => {
+    const worker = startCli(t, ["worker", "tasks.ts"], options);
+    await worker.until(/worker session_\w+ ready/);
+    const run = startCli(t, ["trigger", "napping", String(ms), "--wait"], options);
+    await run.until(/EXECUTING/);
+    worker.child.kill("SIGTERM");
+    return { worker, run };
+  };
+
+  const short = await nap(1_500);
+  t.is((await short.worker.ended).exitCode, 0, short.worker.output());
+  t.regex((await short.run.ended).stdout, /COMPLETED {2}"rested"/);
+
+  const long = await nap(600_000);
+  // Signals that come together are one.
+  await long.worker.until(/SIGTERM: finishing what runs/);
+  long.worker.child.kill("SIGTERM");
+  t.not((await long.worker.ended).exitCode, 0);
+  t.notRegex(long.run.output(), /COMPLETED/);
+});
+
 test("serve, worker and the commands: triggered, listed, shown, with exit codes for scripts", async (t) => {
   const folder = await makeProject(t, { "tasks.ts": TASKS, "greet.ts": GREET, "to.json": '{"to":"file"}' });
   const server = startCli(t, ["serve"], { cwd: folder, env: { HAIRTRIGGER_LISTEN: "127.0.0.1:0" } });
