@@ -62,6 +62,7 @@ export {
   type TaskPayload,
   task,
 } from "./task.js";
+export type { CompleteResult, HookParams, TaskHooks } from "./task-hooks.js";
 export { type TriggerAndPollOptions, tasks } from "./tasks.js";
 export { timeout } from "./timeout.js";
 export type { TriggerOptions } from "./trigger-options.js";

@@ -7,6 +7,7 @@ import type { RequestOptions } from "./request-options.js";
 import type { RetryOptions } from "./retry-options.js";
 import type { RunData } from "./run.js";
 import type { TaskRunContext } from "./run-context.js";
+import { type AnyTaskHooks, type TaskHooks, untypedHooks } from "./task-hooks.js";
 import { triggerTask } from "./trigger.js";
 import type { TriggerOptions } from "./trigger-options.js";
 
@@ -56,7 +57,7 @@ export interface CancelParams<TPayload = unknown, TOutput = unknown> {
 }
 
 /** How a task is defined. */
-export interface TaskOptions<TIdentifier extends string, TPayload, TOutput> {
+export interface TaskOptions<TIdentifier extends string, TPayload, TOutput> extends TaskHooks<TPayload, TOutput> {
   /** Unique in the environment, 1 to 256 characters. */
   readonly id: TIdentifier;
   /** For people and dashboards. */
@@ -138,6 +139,7 @@ export interface TaskDefinition {
   run(payload: unknown, params: RunParams): unknown;
   readonly catchError: ((params: CatchErrorParams) => unknown) | undefined;
   readonly onCancel: ((params: CancelParams) => unknown) | undefined;
+  readonly hooks: AnyTaskHooks | undefined;
 }
 
 /** Found by this name, so that tasks defined with another copy of the package are recognised. */
@@ -196,6 +198,7 @@ function definitionOf<TPayload, TOutput>(options: TaskOptions<string, TPayload, 
     run: (payload, params) => untyped.run(payload, params),
     catchError: catchError === undefined ? undefined : (params) => untyped.catchError(params),
     onCancel: onCancel === undefined ? undefined : (params) => untyped.onCancel(params),
+    hooks: untypedHooks(options),
   };
 }
 

@@ -17,9 +17,10 @@ import { engineFailure, failureOf } from "../convert/failure.js";
 import { payloadMessage, payloadValue } from "../convert/payload.js";
 import type { RunSpec } from "../gen/hairtrigger/v1/run_pb.js";
 import { enterRun, type LogRecord, type RunContext, type TaskRunContext } from "../run-context.js";
+import type { CompleteResult, HookParams } from "../task-hooks.js";
 import { AttemptError } from "./attempt-failure.js";
 import type { AttemptInput, RunningAttempt } from "./executions.js";
-import { type AttemptResult, callHooks, type HookParams, runInside } from "./hooks.js";
+import { callHooks, runInside } from "./hooks.js";
 import { outputBytes } from "./output-size.js";
 import type { AttemptOutcome } from "./report.js";
 import { decideRetry } from "./retry-decision.js";
@@ -162,18 +163,18 @@ export class Attempt implements RunningAttempt, RunContext {
     }
   }
 
-  #bodyEnded(result: AttemptResult): void {
+  #bodyEnded(result: CompleteResult): void {
     this.#decide(result);
     this.#partEnded();
   }
 
-  #decide(result: AttemptResult): void {
+  #decide(result: CompleteResult): void {
     if (this.#isDecided || this.#isOver) return;
     this.#isDecided = true;
     this.#part(this.#conclude(result));
   }
 
-  async #conclude(result: AttemptResult): Promise<void> {
+  async #conclude(result: CompleteResult): Promise<void> {
     const outcome = result.ok ? await this.#succeeded(result.data) : await this.#failed(result.error);
     if (outcome !== undefined && !this.#isOver) this.#params.input.onOutcome(outcome);
   }
@@ -232,7 +233,7 @@ export class Attempt implements RunningAttempt, RunContext {
     return { kind: "failed", failure, retryDelayMs: decision.delayMs, maxAttempts: policy.maxAttempts };
   }
 
-  async #finish(result: AttemptResult, isComplete: boolean): Promise<void> {
+  async #finish(result: CompleteResult, isComplete: boolean): Promise<void> {
     const { onComplete, cleanup } = this.#params.plan.hooks;
     if (isComplete && onComplete.length > 0 && !this.#isOver) {
       await callHooks(onComplete, { ...this.#hookParams(), result }, this.#hookThrew("onComplete"));

@@ -2,64 +2,40 @@
  * What users hang around an attempt (HOK-1…8, RTY-8), in calling order. Hooks of the worker configuration come before a task's own, except
  * that a task's own `catchError` is asked first.
  */
-import type { TaskRunContext } from "../run-context.js";
+import type { AnyTaskHooks, CompleteResult, HookParams, TaskHooks } from "../task-hooks.js";
 import { AttemptError } from "./attempt-failure.js";
 import type { CatchErrorInput } from "./retry-decision.js";
 
-/** What every hook is told (HOK-8). */
-export interface HookParams {
-  readonly payload: unknown;
-  readonly ctx: TaskRunContext;
-  readonly signal: AbortSignal;
-  /** Id of the task. */
-  readonly task: string;
-}
-
-export type AttemptResult =
-  | { readonly ok: true; readonly data: unknown }
-  | { readonly ok: false; readonly error: unknown };
-
-/** The hooks of one place: a task, or the worker configuration. */
-export interface HookSet {
-  /** Before the first attempt; a throw fails the attempt. */
-  readonly onStart?: (params: HookParams) => unknown;
-  /** Before every attempt; a throw fails the attempt. */
-  readonly onStartAttempt?: (params: HookParams) => unknown;
-  /** After the run function returned. */
-  readonly onSuccess?: (params: HookParams & { readonly output: unknown }) => unknown;
-  /** Once, after the last attempt failed (RTY-15). */
-  readonly onFailure?: (params: HookParams & { readonly error: unknown }) => unknown;
-  /** Once, after `onSuccess` or `onFailure`. */
-  readonly onComplete?: (params: HookParams & { readonly result: AttemptResult }) => unknown;
-  /** When the run is cancelled while its code is active (CAN-3). */
+/** Hooks for every run of a worker (HOK-2). */
+export interface HookSet extends TaskHooks<unknown, unknown> {
+  /** When a run is cancelled while its code is active (CAN-3). */
   readonly onCancel?: (params: HookParams & { readonly runPromise: Promise<unknown> }) => unknown;
-  /** After every attempt that was not cancelled or timed out. */
-  readonly cleanup?: (params: HookParams) => unknown;
-  /** Around `onStart`, `onStartAttempt` and the run function; has to call `next()`. */
-  readonly middleware?: (params: HookParams & { readonly next: () => Promise<unknown> }) => unknown;
-  /** Asked after each failed attempt whether and when there is another. */
+  /** Asked after each failed attempt, if the task's own had no answer, whether and when there is another (RTY-8). */
   readonly catchError?: (params: HookParams & CatchErrorInput) => unknown;
   /** Alias of `catchError`, which wins. */
   readonly handleError?: (params: HookParams & CatchErrorInput) => unknown;
 }
 
+/** What a task or a worker configuration gives, whatever it returns. */
+type AnyHookSet = AnyTaskHooks & Pick<HookSet, "onCancel" | "catchError" | "handleError">;
+
 /** The functions of one kind, in calling order; most tasks have none. */
 export interface HookPlan {
-  readonly onStart: readonly NonNullable<HookSet["onStart"]>[];
-  readonly onStartAttempt: readonly NonNullable<HookSet["onStartAttempt"]>[];
-  readonly onSuccess: readonly NonNullable<HookSet["onSuccess"]>[];
-  readonly onFailure: readonly NonNullable<HookSet["onFailure"]>[];
-  readonly onComplete: readonly NonNullable<HookSet["onComplete"]>[];
-  readonly onCancel: readonly NonNullable<HookSet["onCancel"]>[];
-  readonly cleanup: readonly NonNullable<HookSet["cleanup"]>[];
-  readonly middleware: readonly NonNullable<HookSet["middleware"]>[];
-  readonly catchError: readonly NonNullable<HookSet["catchError"]>[];
+  readonly onStart: readonly NonNullable<AnyHookSet["onStart"]>[];
+  readonly onStartAttempt: readonly NonNullable<AnyHookSet["onStartAttempt"]>[];
+  readonly onSuccess: readonly NonNullable<AnyHookSet["onSuccess"]>[];
+  readonly onFailure: readonly NonNullable<AnyHookSet["onFailure"]>[];
+  readonly onComplete: readonly NonNullable<AnyHookSet["onComplete"]>[];
+  readonly onCancel: readonly NonNullable<AnyHookSet["onCancel"]>[];
+  readonly cleanup: readonly NonNullable<AnyHookSet["cleanup"]>[];
+  readonly middleware: readonly NonNullable<AnyHookSet["middleware"]>[];
+  readonly catchError: readonly NonNullable<AnyHookSet["catchError"]>[];
 }
 
 /** @param global of the worker configuration, in order of registration. */
-export function hookPlan(own: HookSet, global: readonly HookSet[]): HookPlan {
-  const sets = [...global, own];
-  const pick = <K extends keyof HookSet>(name: K): readonly NonNullable<HookSet[K]>[] =>
+export function hookPlan(own: AnyHookSet, global: readonly HookSet[]): HookPlan {
+  const sets: readonly AnyHookSet[] = [...global, own];
+  const pick = <K extends keyof AnyHookSet>(name: K): readonly NonNullable<AnyHookSet[K]>[] =>
     sets.flatMap((set) => set[name] ?? []);
   return {
     onStart: pick("onStart"),
@@ -130,7 +106,7 @@ export async function runInside(
   return enter(0);
 }
 
-async function settle(promise: Promise<unknown>): Promise<AttemptResult> {
+async function settle(promise: Promise<unknown>): Promise<CompleteResult> {
   try {
     return { ok: true, data: await promise };
   } catch (error) {

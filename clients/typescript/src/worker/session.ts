@@ -270,10 +270,12 @@ export class Session implements ConnectionHost {
   #welcome(welcome: Welcome): void {
     const { sessionId, environment, heartbeatInterval, reconnectAfter, fenceAfter, pickUpTimeout } = welcome;
     this.#facts = { sessionId, environment, outputBytesMax: Number(welcome.outputBytesMax) };
+    const selfFenceMs = msOf(fenceAfter) ?? DEFAULT_FENCE_PERIODS.selfFenceMs;
     this.#periods = {
       heartbeatMs: msOf(heartbeatInterval) ?? DEFAULT_FENCE_PERIODS.heartbeatMs,
-      reconnectMs: msOf(reconnectAfter) ?? DEFAULT_FENCE_PERIODS.reconnectMs,
-      selfFenceMs: msOf(fenceAfter) ?? DEFAULT_FENCE_PERIODS.selfFenceMs,
+      // A stream that was silent long enough to fence is no good, whatever the server thinks of reconnecting.
+      reconnectMs: Math.min(msOf(reconnectAfter) ?? DEFAULT_FENCE_PERIODS.reconnectMs, selfFenceMs),
+      selfFenceMs,
     };
     this.#confirmMs = (msOf(pickUpTimeout) ?? 10_000) * CONFIRM_SHARE;
     this.#executions.limits = {

@@ -27,7 +27,10 @@ export function taskPlan(definition: TaskDefinition, defaults: TaskDefaults): Ta
   const seconds = effectiveMaxDuration(definition.maxDuration, defaults.maxDuration);
   return {
     definition,
-    hooks: hookPlan(definition, defaults.hooks),
+    hooks: hookPlan(
+      { ...definition.hooks, catchError: definition.catchError, onCancel: definition.onCancel },
+      defaults.hooks,
+    ),
     policy: resolveRetryPolicy(definition.retry, defaults.retry),
     maxDuration: seconds,
   };

@@ -1,0 +1,54 @@
+/** What can be hung around the attempts of a task (HOK-1…8). Hooks of the worker configuration are called before a task's own. */
+import type { TaskRunContext } from "./run-context.js";
+
+/** What every hook is told (HOK-8). */
+export interface HookParams<TPayload = unknown> {
+  readonly payload: TPayload;
+  readonly ctx: TaskRunContext;
+  readonly signal: AbortSignal;
+  /** Id of the task. */
+  readonly task: string;
+}
+
+/** How a run ended, for `onComplete` (HOK-4). */
+export type CompleteResult<TOutput = unknown> =
+  | { readonly ok: true; readonly data: TOutput }
+  | { readonly ok: false; readonly error: unknown };
+
+export interface TaskHooks<TPayload, TOutput> {
+  /** Before the first attempt. A throw fails the attempt. */
+  readonly onStart?: (params: HookParams<TPayload>) => void | Promise<void>;
+  /** Before every attempt. A throw fails the attempt. */
+  readonly onStartAttempt?: (params: HookParams<TPayload>) => void | Promise<void>;
+  /** After the run function returned. A throw is logged and changes nothing, here and below. */
+  readonly onSuccess?: (params: HookParams<TPayload> & { readonly output: TOutput }) => void | Promise<void>;
+  /** Once, after the last attempt failed (RTY-15); not for cancelled or timed-out runs. */
+  readonly onFailure?: (params: HookParams<TPayload> & { readonly error: unknown }) => void | Promise<void>;
+  /** Once, after `onSuccess` or `onFailure`. */
+  readonly onComplete?: (
+    params: HookParams<TPayload> & { readonly result: CompleteResult<TOutput> },
+  ) => void | Promise<void>;
+  /** After every attempt, failed ones too; not after a cancel or a time-out. */
+  readonly cleanup?: (params: HookParams<TPayload>) => void | Promise<void>;
+  /** Around `onStart`, `onStartAttempt` and the run function. It has to call `next()`, which rejects with the attempt's error. */
+  readonly middleware?: (
+    params: HookParams<TPayload> & { readonly next: () => Promise<unknown> },
+  ) => void | Promise<void>;
+}
+
+/** The hooks of a task whose types are behind it. */
+export interface AnyTaskHooks {
+  onStart?(params: HookParams): unknown;
+  onStartAttempt?(params: HookParams): unknown;
+  onSuccess?(params: HookParams & { readonly output: unknown }): unknown;
+  onFailure?(params: HookParams & { readonly error: unknown }): unknown;
+  onComplete?(params: HookParams & { readonly result: CompleteResult }): unknown;
+  cleanup?(params: HookParams): unknown;
+  middleware?(params: HookParams & { readonly next: () => Promise<unknown> }): unknown;
+}
+
+/** Where payload and output lose their types: methods compare their parameters in both directions, and whoever calls has decoded what came. */
+export function untypedHooks<TPayload, TOutput>(hooks: TaskHooks<TPayload, TOutput>): AnyTaskHooks {
+  const { onStart, onStartAttempt, onSuccess, onFailure, onComplete, cleanup, middleware } = hooks;
+  return { onStart, onStartAttempt, onSuccess, onFailure, onComplete, cleanup, middleware };
+}
