@@ -35,7 +35,14 @@ export const BANS: readonly Ban[] = [
   {
     what: /\bprocess\.env\b/,
     instead: "read settings in the configuration",
-    allowedAt: ["server/config.ts", "clients/cli/environment.ts", "clients/typescript/src/configuration.ts", "test/"],
+    allowedAt: [
+      "server/config.ts",
+      "clients/cli/environment.ts",
+      "clients/typescript/src/configuration.ts",
+      // Programs of their own, like a user's.
+      "clients/typescript/examples/",
+      "test/",
+    ],
   },
   {
     what: /\bprocess\.exit\(/,
