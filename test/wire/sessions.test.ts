@@ -4,7 +4,7 @@ import { Code, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import test from "ava";
 import { PayloadSchema } from "#proto/hairtrigger/v1/payload_pb.js";
-import { RunSpecSchema, RunStatus } from "#proto/hairtrigger/v1/run_pb.js";
+import { LogLevel, RunSpecSchema, RunStatus } from "#proto/hairtrigger/v1/run_pb.js";
 import { HeldLeaseSchema } from "#proto/hairtrigger/worker/v1/worker_pb.js";
 import { OpenSessionRequestSchema, WorkerService } from "#proto/hairtrigger/worker/v1/worker_service_pb.js";
 import { refusalOf, startApi, type TestApi } from "../support/api.js";
@@ -200,7 +200,9 @@ test("LOG-1: log lines are kept with the run", async (t) => {
   const worker = await api.worker({ tasks: ["hello"] });
   const runId = await api.triggered("hello");
   const { lease } = await worker.begin();
-  worker.send({ logs: [{ runId, lines: [{ message: "half way", level: 4, attempt: 1, propertiesJson: '{"x":1}' }] }] });
+  worker.send({
+    logs: [{ runId, lines: [{ message: "half way", level: LogLevel.INFO, attempt: 1, propertiesJson: '{"x":1}' }] }],
+  });
   await worker.heartbeat();
   await worker.completed(lease);
   t.like((await api.run(runId)).logs, [{ message: "half way", level: 4, attempt: 1, propertiesJson: '{"x":1}' }]);

@@ -12,7 +12,7 @@ import { create } from "@bufbuild/protobuf";
 import { type Heartbeat, type Hello, MetadataAcknowledgementSchema } from "#proto/hairtrigger/worker/v1/worker_pb.js";
 import type { OpenSessionRequest, OpenSessionResponse } from "#proto/hairtrigger/worker/v1/worker_service_pb.js";
 import { invalidRequest, isAppError } from "../../domain/error.js";
-import { decodeLease } from "../../domain/lease.js";
+import { decodeLease, type Lease } from "../../domain/lease.js";
 import type { Limits } from "../../domain/limits.js";
 import type { Clock, Timer } from "../../engine/clock.js";
 import type { Engine, OpenedSession, SessionSink } from "../../engine/engine.js";
@@ -173,17 +173,19 @@ export class SessionConnection {
     const { number, receivedSequence, heldCount, heldChecksum, startedLeases } = heartbeat;
     if (!this.#outbox.held.matches(Number(receivedSequence), heldCount, heldChecksum)) this.#outbox.resync();
     const confirmed = startedLeases.flatMap((lease) => decodeLease(lease) ?? []);
-    session.heartbeat(confirmed).then(
-      (isKept) => {
-        this.#lastKeptMs = this.#deps.clock.nowMs();
-        if (isKept) this.#outbox.beat(number);
-        else this.#outbox.end({ error: undefined });
-      },
-      (thrown: unknown) => {
-        const isLong = this.#deps.clock.nowMs() - this.#lastKeptMs >= UNWRITABLE_MS;
-        if (isLong || !isAppError(thrown)) this.#outbox.end({ error: errorOf(thrown) });
-      },
-    );
+    void this.#keep(session, number, confirmed);
+  }
+
+  async #keep(session: OpenedSession, number: bigint, confirmed: readonly Lease[]): Promise<void> {
+    try {
+      const isKept = await session.heartbeat(confirmed);
+      this.#lastKeptMs = this.#deps.clock.nowMs();
+      if (isKept) this.#outbox.beat(number);
+      else this.#outbox.end({ error: undefined });
+    } catch (thrown) {
+      const isLong = this.#deps.clock.nowMs() - this.#lastKeptMs >= UNWRITABLE_MS;
+      if (isLong || !isAppError(thrown)) this.#outbox.end({ error: errorOf(thrown) });
+    }
   }
 
   /** Changes of metadata come with a later version; refused for good, so that the worker does not send them again. */
