@@ -94,6 +94,11 @@ test("PAY-1, TAP-1: a value goes in, through the worker, and comes out as it was
   t.is((await tasks.triggerAndPoll<typeof echo>("echo", null, fast)).output, null);
 });
 
+test("PAY-9: a payload of megabytes goes inside the request", async (t) => {
+  const text = "x".repeat(400_000);
+  t.is((await tasks.triggerAndPoll<typeof echo>("echo", text, fast)).output, text);
+});
+
 test("TRG-1, TRG-2: a handle has id, task, token, and whether the run existed before", async (t) => {
   const options = { idempotencyKey: "handle", delay: "1h" };
   const first = await echo.trigger("a", options);

@@ -211,7 +211,7 @@ test("RUN-20: an unknown status in a list is refused without a request", (t) => 
   t.is(error.reason, "INVALID_STATUS");
 });
 
-test("RUN-17: filters take one or many, queues by full name or by type", (t) => {
+test("RUN-17, DUR-G5: filters take one or many, queues by full name or by type", (t) => {
   const { filter } = listRunsMessage({
     status: "FAILED",
     taskIdentifier: ["a", "b"],
@@ -223,7 +223,12 @@ test("RUN-17: filters take one or many, queues by full name or by type", (t) => 
   t.is(filter?.statuses.length, 1);
   t.deepEqual(filter?.taskIds, ["a", "b"]);
   t.deepEqual(filter?.queues, ["emails", "task/a", "b"]);
-  t.is(filter?.periodSpec.case, "periodFor");
+  t.like(filter?.periodSpec, { case: "periodFor", value: { seconds: 60n, nanos: 0 } });
+  t.deepEqual(listRunsMessage({ period: "7d" }).filter?.periodSpec, { case: "period", value: "7d" });
+  t.is(
+    t.throws(() => listRunsMessage({ period: Number.NaN }), { instanceOf: BadRequestError }).reason,
+    "INVALID_DURATION",
+  );
   t.is(filter?.fromTime?.nanos, 5_000_000);
   t.false(filter?.isTest);
   const error = t.throws(() => listRunsMessage({ limit: 1.5 }), { instanceOf: BadRequestError });

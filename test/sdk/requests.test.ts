@@ -381,6 +381,16 @@ test("TAG-2: inside a run tags are added in its attempt's name; too many are log
   );
 });
 
+test("CFG-5: heartbeats.yield() lets the event loop turn once", async (t) => {
+  const order: string[] = [];
+  setImmediate(() => order.push("others"));
+  const yielded = heartbeats.yield().then(() => order.push("yielded"));
+  await Promise.resolve();
+  order.push("microtasks");
+  await yielded;
+  t.deepEqual(order, ["microtasks", "others", "yielded"]);
+});
+
 test("RTY-10: AbortTaskRunError is known by its name", (t) => {
   const error = new AbortTaskRunError("no use");
   t.is(error.name, "AbortTaskRunError");

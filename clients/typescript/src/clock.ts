@@ -33,7 +33,12 @@ export const systemClock: Clock = {
     }
     signal?.throwIfAborted();
   },
-  yieldTurn: () => new Promise((resolve) => setTimeout(resolve, 0)),
+  // Browsers have timers only, and wait a little longer.
+  yieldTurn: () =>
+    new Promise((resolve) => {
+      if (typeof setImmediate === "function") setImmediate(resolve);
+      else setTimeout(resolve, 0);
+    }),
 };
 
 function sleepOnce(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
