@@ -61,6 +61,12 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
   );
 }
 
+/** Groups that are alive; also those of tests that were cut off, whose teardown nobody ran. */
+const groups = new Set<(signal: NodeJS.Signals) => void>();
+process.once("exit", () => {
+  for (const signalGroup of groups) signalGroup("SIGKILL");
+});
+
 /** Starts a program; it is killed after the test. */
 export function start(
   t: ExecutionContext,
@@ -82,7 +88,11 @@ export function start(
       // Nobody of it is left.
     }
   };
-  t.teardown(() => signalGroup("SIGKILL"));
+  groups.add(signalGroup);
+  t.teardown(() => {
+    signalGroup("SIGKILL");
+    groups.delete(signalGroup);
+  });
   let output = "";
   let stdout = "";
   let stderr = "";
