@@ -114,7 +114,7 @@ function readRuns(
 ): readonly Candidate[] {
   const { order, id } = after ?? FROM_START;
   const rows = context.db.all(
-    `SELECT ${RUN_COLUMNS}, spec, has_metadata FROM runs
+    `SELECT ${RUN_COLUMNS}, spec, has_metadata, order_ms FROM runs
      WHERE partition = ? AND target = ? AND (order_ms, id) > (?, ?) ORDER BY order_ms, id LIMIT ?`,
     partition,
     target,
@@ -122,7 +122,13 @@ function readRuns(
     id,
     count,
   );
-  return rows.map((row) => ({ partition, target, order: numberAt(row, 9), id: bytesAt(row, 1), row }));
+  return rows.map((row) => ({
+    partition,
+    target,
+    order: numberAt(row, RUN_COLUMN_COUNT + 2),
+    id: bytesAt(row, 0),
+    row,
+  }));
 }
 
 /** How many runs may start in a partition now. Its counters have been flushed. */

@@ -15,6 +15,7 @@ import {
   optionalTextAt,
   type Row,
   type SqlValue,
+  textAt,
 } from "./database.js";
 import type { Names } from "./names.js";
 
@@ -78,94 +79,99 @@ export interface StoredRun {
   readonly state: RunState;
 }
 
-/** What {@link readRun} reads, in this order. */
-export const RUN_COLUMNS = `row, id, env, task, place, version, queue, partition, target, order_ms, fence, attempt, session,
- report_fence, pick_up_ms, pick_up_failures, interruptions, created_ms, updated_ms, started_ms, finished_ms, attempt_started_ms,
- active_since_ms, attempt_active_ms, earlier_active_ms, due_ms, delayed_until_ms, ttl_ms, ttl_text, expire_ms, expired_ms,
- max_attempts, policy_max_attempts, max_duration_s, attempt_max_duration_s, deadline_ms, retry_ms, waiting_for, awaited, todo,
- priority_s, concurrency_key, key_hash, key_text, key_scope, key_expires_ms, batch, batch_index, parent, root, depth, replay_of,
- trigger_function, is_test, tags, has_results`;
+/**
+ * What {@link readRun} reads. The state comes as one JSON array: a row of sixty values costs the binding three times what one text costs,
+ * its making and parsing included (56 against 20 µs). JSON cannot say blobs, and SQLite cuts its fractions to 15 digits, so these come
+ * beside it.
+ */
+export const RUN_COLUMNS = `id, key_hash, priority_s, json_array(row, env, task, place, version, queue, partition, target, order_ms, fence, attempt, session, report_fence, pick_up_ms,
+ pick_up_failures, interruptions, created_ms, updated_ms, started_ms, finished_ms, attempt_started_ms, active_since_ms,
+ attempt_active_ms, earlier_active_ms, due_ms, delayed_until_ms, ttl_ms, ttl_text, expire_ms, expired_ms, max_attempts,
+ policy_max_attempts, max_duration_s, attempt_max_duration_s, deadline_ms, retry_ms, waiting_for, awaited, todo,
+ concurrency_key, key_text, key_scope, key_expires_ms, batch, batch_index, parent, root, depth, replay_of,
+ trigger_function, is_test, tags, has_results)`;
 
-/** How many columns {@link RUN_COLUMNS} names; a query may add its own behind them. */
-export const RUN_COLUMN_COUNT = RUN_COLUMNS.split(",").length;
+/** How many columns {@link RUN_COLUMNS} gives; a query may add its own behind them. */
+export const RUN_COLUMN_COUNT = 4;
 
 export function readRun(row: Row, names: Names): StoredRun {
-  const queue = numberAt(row, 6);
-  const task = numberAt(row, 3);
-  const env = numberAt(row, 2);
-  const { status, readiness } = statusOfPlace(placeOfNumber(numberAt(row, 4)));
+  const values: Row = JSON.parse(textAt(row, 3));
+  const queue = numberAt(values, 5);
+  const task = numberAt(values, 2);
+  const env = numberAt(values, 1);
+  const { status, readiness } = statusOfPlace(placeOfNumber(numberAt(values, 3)));
   const state: RunState = {
     environment: names.environmentName(env),
-    id: encodeId("run", bytesAt(row, 1)),
+    id: encodeId("run", bytesAt(row, 0)),
     taskId: names.taskName(task),
     status,
     readiness,
-    version: numberAt(row, 5),
+    version: numberAt(values, 4),
     queue: names.queueName(queue),
-    concurrencyKey: optionalTextAt(row, 41),
-    orderMs: numberAt(row, 9),
-    prioritySeconds: numberAt(row, 40),
-    dueMs: optionalNumberAt(row, 25),
-    delayedUntilMs: optionalNumberAt(row, 26),
-    ttlMs: optionalNumberAt(row, 27),
-    ttlText: optionalTextAt(row, 28),
-    expireAtMs: optionalNumberAt(row, 29),
-    expiredAtMs: optionalNumberAt(row, 30),
-    attempt: numberAt(row, 11),
-    maxAttempts: optionalNumberAt(row, 31),
-    policyMaxAttempts: optionalNumberAt(row, 32),
-    maxDurationSeconds: optionalNumberAt(row, 33),
-    attemptMaxDurationSeconds: optionalNumberAt(row, 34),
-    deadlineMs: optionalNumberAt(row, 35),
-    retryAtMs: optionalNumberAt(row, 36),
-    sessionId: optionalTextAt(row, 12),
-    pickUpDeadlineMs: optionalNumberAt(row, 14),
-    pickUpFailures: numberAt(row, 15),
-    interruptions: numberAt(row, 16),
-    fence: numberAt(row, 10),
-    reportFence: optionalNumberAt(row, 13),
-    waitingFor: optionalTextAt(row, 37),
-    awaited: numberAt(row, 38) === 1,
-    todo: numberAt(row, 39),
-    key: keyOf(row),
-    batchId: optionalTextAt(row, 46),
-    batchIndex: optionalNumberAt(row, 47),
-    parentRunId: optionalTextAt(row, 48),
-    rootRunId: optionalTextAt(row, 49),
-    depth: numberAt(row, 50),
-    replayOf: optionalTextAt(row, 51),
-    triggerFunction: triggerFunctionOf(numberAt(row, 52)),
-    isTest: numberAt(row, 53) === 1,
-    tags: tagsOf(optionalTextAt(row, 54)),
-    createdAtMs: numberAt(row, 17),
-    updatedAtMs: numberAt(row, 18),
-    startedAtMs: optionalNumberAt(row, 19),
-    finishedAtMs: optionalNumberAt(row, 20),
-    attemptStartedAtMs: optionalNumberAt(row, 21),
-    activeSinceMs: optionalNumberAt(row, 22),
-    attemptActiveMs: numberAt(row, 23),
-    earlierActiveMs: numberAt(row, 24),
+    concurrencyKey: optionalTextAt(values, 39),
+    orderMs: numberAt(values, 8),
+    prioritySeconds: numberAt(row, 2),
+    dueMs: optionalNumberAt(values, 24),
+    delayedUntilMs: optionalNumberAt(values, 25),
+    ttlMs: optionalNumberAt(values, 26),
+    ttlText: optionalTextAt(values, 27),
+    expireAtMs: optionalNumberAt(values, 28),
+    expiredAtMs: optionalNumberAt(values, 29),
+    attempt: numberAt(values, 10),
+    maxAttempts: optionalNumberAt(values, 30),
+    policyMaxAttempts: optionalNumberAt(values, 31),
+    maxDurationSeconds: optionalNumberAt(values, 32),
+    attemptMaxDurationSeconds: optionalNumberAt(values, 33),
+    deadlineMs: optionalNumberAt(values, 34),
+    retryAtMs: optionalNumberAt(values, 35),
+    sessionId: optionalTextAt(values, 11),
+    pickUpDeadlineMs: optionalNumberAt(values, 13),
+    pickUpFailures: numberAt(values, 14),
+    interruptions: numberAt(values, 15),
+    fence: numberAt(values, 9),
+    reportFence: optionalNumberAt(values, 12),
+    waitingFor: optionalTextAt(values, 36),
+    awaited: numberAt(values, 37) === 1,
+    todo: numberAt(values, 38),
+    key: keyOf(row, values),
+    batchId: optionalTextAt(values, 43),
+    batchIndex: optionalNumberAt(values, 44),
+    parentRunId: optionalTextAt(values, 45),
+    rootRunId: optionalTextAt(values, 46),
+    depth: numberAt(values, 47),
+    replayOf: optionalTextAt(values, 48),
+    triggerFunction: triggerFunctionOf(numberAt(values, 49)),
+    isTest: numberAt(values, 50) === 1,
+    tags: tagsOf(optionalTextAt(values, 51)),
+    createdAtMs: numberAt(values, 16),
+    updatedAtMs: numberAt(values, 17),
+    startedAtMs: optionalNumberAt(values, 18),
+    finishedAtMs: optionalNumberAt(values, 19),
+    attemptStartedAtMs: optionalNumberAt(values, 20),
+    activeSinceMs: optionalNumberAt(values, 21),
+    attemptActiveMs: numberAt(values, 22),
+    earlierActiveMs: numberAt(values, 23),
   };
   return {
-    row: numberAt(row, 0),
+    row: numberAt(values, 0),
     env,
     task,
     queue,
-    partition: optionalNumberAt(row, 7),
-    target: optionalNumberAt(row, 8),
-    hasResults: numberAt(row, 55) === 1,
+    partition: optionalNumberAt(values, 6),
+    target: optionalNumberAt(values, 7),
+    hasResults: numberAt(values, 52) === 1,
     state,
   };
 }
 
-function keyOf(row: Row): RunState["key"] {
-  const hash = optionalBytesAt(row, 42);
+function keyOf(row: Row, values: Row): RunState["key"] {
+  const hash = optionalBytesAt(row, 1);
   if (hash === undefined) return undefined;
   return {
     recordHash: bytesToHex(hash),
-    text: optionalTextAt(row, 43) ?? "",
-    scope: scopeOf(optionalTextAt(row, 44)),
-    expiresAtMs: numberAt(row, 45),
+    text: optionalTextAt(values, 40) ?? "",
+    scope: scopeOf(optionalTextAt(values, 41)),
+    expiresAtMs: numberAt(values, 42),
   };
 }
 
