@@ -14,7 +14,6 @@ import type {
   CancelRun,
   HeldInstruction,
   HeldLeaseSchema,
-  HelloSchema,
   LostLease,
   QueueDeclarationSchema,
   TaskDeclarationSchema,
@@ -91,14 +90,25 @@ export class WireWorker {
   /** Says hello; the answers for held leases are in `held`. Rejects with the server's refusal. */
   async open(): Promise<Welcome> {
     this.send({ hello: this.hello() });
-    void this.#receive();
-    const welcome = await Promise.race([this.#welcome.take(), this.#refused()]);
+    const welcome = await this.listen();
     const { credit = 10 } = this.#options;
     if (credit > 0) this.credit(credit);
     return welcome;
   }
 
-  hello(): MessageInitShape<typeof HelloSchema> {
+  /** Opens the stream with what was sent so far; for tests that greet in a way of their own. Rejects with the server's refusal. */
+  listen(): Promise<Welcome> {
+    void this.#receive();
+    return Promise.race([this.#welcome.take(), this.#refused()]);
+  }
+
+  /** Number of the last message received. */
+  get receivedSequence(): bigint {
+    return this.#received;
+  }
+
+  /** What `open` says first. */
+  hello() {
     const { tasks, queues = [], held = [] } = this.#options;
     return {
       sessionId: this.sessionId,
@@ -249,16 +259,7 @@ export class WireWorker {
   #finish(end: StreamEnd): void {
     this.#onEnd(end);
     const why = `the stream has ended (${end.error?.message ?? "OK"})`;
-    const mailboxes = [
-      this.#welcome,
-      this.assignments,
-      this.cancels,
-      this.lost,
-      this.held,
-      this.drains,
-      this.resyncs,
-      this.#beats,
-    ];
+    const mailboxes = [this.assignments, this.cancels, this.lost, this.held, this.drains, this.resyncs, this.#beats];
     for (const mailbox of [...mailboxes, ...this.#acknowledgements.values()]) mailbox.close(why);
   }
 
