@@ -58,7 +58,7 @@ export function createReader(params: ReaderParams): Reader {
   }
 
   async function startInBackground(text: string): Promise<void> {
-    const command = start("bash", ["-c", `exec env ${text}`], where());
+    const command = start("sh", ["-c", `exec env ${text}`], where());
     running.push(command.child);
     url = SERVING.exec(await command.line(SERVING))?.groups?.url;
     if (text.includes(" dev ")) await command.line(WORKING);
@@ -79,7 +79,7 @@ export function createReader(params: ReaderParams): Reader {
     if (block.language !== "sh" || block.words.has("checkout") || block.words.has("setup")) return undefined;
     if (lacks(block) !== undefined) return undefined;
     const text = url === undefined ? block.text : block.text.replaceAll(STANDARD_ADDRESS, new URL(url).host);
-    if (!block.words.has("background")) return run("bash", ["-c", inOneShell(params.exportsFile, text)], where());
+    if (!block.words.has("background")) return run("sh", ["-c", inOneShell(params.exportsFile, text)], where());
     await startInBackground(text);
     return undefined;
   }
@@ -116,7 +116,7 @@ export function lacks(block: Block): string | undefined {
 }
 
 function inOneShell(exportsFile: string, text: string): string {
-  return `set -eo pipefail; if [ -f ${exportsFile} ]; then . ${exportsFile}; fi\n${text}\nexport -p >${exportsFile}`;
+  return `set -e; if [ -f ${exportsFile} ]; then . ${exportsFile}; fi\n${text}\nexport -p >${exportsFile}`;
 }
 
 /** Nothing of what is set up in the shell of whoever tests; a server takes any free port. */

@@ -49,7 +49,7 @@ function startDemo(...args: readonly string[]): Demo {
   };
 }
 
-test("the demo keeps its six promises, the limit of five among them, and cleans up", async (t) => {
+test("DLY-7, IDM-10, RTY-5, TTL-5, QUE-4: the demo keeps its six promises, the limit of five among them, and cleans up", async (t) => {
   const demo = startDemo();
   const exitCode = await demo.exitCode;
   const summary = demo.lines.slice(demo.lines.indexOf("Summary"));
