@@ -1,10 +1,12 @@
 /** What workers of the SDK do with runs: attempts, retries, cancels, limits of time, logs, stops. Server and worker share one time. */
 import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { AbortTaskRunError, logger, queue, runs, tags, task, tasks } from "@hairtrigger/sdk";
 import type { HookSet } from "@hairtrigger/sdk/worker";
-import test from "ava";
+import test, { type ExecutionContext } from "ava";
 import { currentRun } from "#sdk/run-context.js";
 import { adopt } from "../support/children.js";
 import { flakyNetwork } from "../support/flaky-network.js";
@@ -216,10 +218,10 @@ test("ATT-1, RTY-10, RTY-11: one attempt where the trigger says so; an abort end
     },
   });
   await world.worker({ tasks: [failing, aborting, swallowing] });
-  const once = await world.as(() => failing.trigger(undefined, { maxAttempts: 1 }));
+  const single = await world.as(() => failing.trigger(undefined, { maxAttempts: 1 }));
   const aborted = await world.as(() => aborting.trigger());
   const fine = await world.as(() => swallowing.trigger());
-  const run = await world.runWhen(once, ({ isCompleted }) => isCompleted);
+  const run = await world.runWhen(single, ({ isCompleted }) => isCompleted);
   t.deepEqual([run.status, run.attemptCount, run.error], ["FAILED", 1, { message: "a text" }]);
   const second = await world.runWhen(aborted, ({ isCompleted }) => isCompleted);
   t.deepEqual([second.status, second.attemptCount, second.error?.message], ["FAILED", 1, "give up"]);
@@ -783,6 +785,37 @@ test("RUN-7: a stopping worker without runs ends at once", async (t) => {
   await worker.stop();
   await worker.closed;
   t.pass();
+});
+
+/** A worker process with an executing run that does not heed its signal; what it prints tells when. */
+async function signalled(t: ExecutionContext, mode: "ends soon" | "never ends") {
+  const server = await startTestApp({ isRealTime: true });
+  t.teardown(() => server.stop());
+  const script = fileURLToPath(new URL("../support/signal-worker.js", import.meta.url));
+  const child = adopt(
+    spawn(process.execPath, [script, server.url, server.key, mode], { stdio: ["ignore", "pipe", "ignore"] }),
+  );
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const exited = once(child, "exit");
+  const runId = String((await lines.next()).value);
+  return { child, exited, lines, run: () => runs.retrieve(runId, { clientConfig: server.sdk }) };
+}
+
+test("WRK-2: on a signal the worker finishes what runs, and the process ends", async (t) => {
+  const { child, exited, run } = await signalled(t, "ends soon");
+  child.kill("SIGTERM");
+  t.deepEqual(await exited, [0, null]);
+  const { status, output } = await run();
+  t.deepEqual([status, output], ["COMPLETED", "after the signal"]);
+});
+
+test("WRK-2: a second signal ends the process at once", async (t) => {
+  const { child, exited, lines, run } = await signalled(t, "never ends");
+  child.kill("SIGINT");
+  t.regex(String((await lines.next()).value), /SIGINT: finishing what runs/);
+  child.kill("SIGTERM");
+  t.deepEqual(await exited, [143, null]);
+  t.is((await run()).status, "EXECUTING");
 });
 
 test("WRK-4: a blocked event loop is told with the runs that were executing", async (t) => {

@@ -13,7 +13,8 @@ import { AssignmentSchema } from "#proto/hairtrigger/worker/v1/worker_pb.js";
 import { failureOf } from "#sdk/convert/failure.js";
 import { AttemptError } from "#sdk/worker/attempt-failure.js";
 import { createDeadlines } from "#sdk/worker/deadlines.js";
-import { type AttemptInput, Executions } from "#sdk/worker/executions.js";
+import type { AttemptInput } from "#sdk/worker/execution.js";
+import { Executions } from "#sdk/worker/executions.js";
 import { DEFAULT_FENCE_PERIODS, type FenceState, fenceAction, nextCheckMs } from "#sdk/worker/fence.js";
 import { fnv1a64, HeldLeases } from "#sdk/worker/held-leases.js";
 import { hookPlan, runInside } from "#sdk/worker/hooks.js";
@@ -347,7 +348,6 @@ function world(maxDurationMs?: number) {
   const clock = new FakeClock();
   const started: Started[] = [];
   const executions = new Executions({
-    concurrency: 10,
     deadlines: createDeadlines(workerClock(clock)),
     monotonicMs: () => clock.nowMs(),
     start: (input) => {

@@ -19,7 +19,7 @@ import type { RunSpec } from "../gen/hairtrigger/v1/run_pb.js";
 import { enterRun, type LogRecord, type RunContext, type TaskRunContext } from "../run-context.js";
 import type { CompleteResult, HookParams } from "../task-hooks.js";
 import { AttemptError } from "./attempt-failure.js";
-import type { AttemptInput, RunningAttempt } from "./executions.js";
+import type { AttemptInput, RunningAttempt } from "./execution.js";
 import { callHooks, runInside } from "./hooks.js";
 import { outputBytes } from "./output-size.js";
 import type { AttemptOutcome } from "./report.js";

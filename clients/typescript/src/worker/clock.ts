@@ -6,6 +6,8 @@ export interface WorkerClock {
   nowMs(): number;
   /** Uniform in [0, 1). */
   random(): number;
+  /** Bytes that nobody can guess. */
+  randomBytes(length: number): Uint8Array;
   /**
    * Calls `callback` once, not before `delayMs` have passed; any length is legal. A pending timer keeps the process alive, as a worker
    * between two connections has nothing else that does. The callback must not throw.
@@ -27,6 +29,7 @@ export function systemClock(): WorkerClock {
     monotonicMs,
     nowMs: () => Date.now(),
     random: () => Math.random(),
+    randomBytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
     setTimer(delayMs, callback) {
       const dueMs = monotonicMs() + delayMs;
       const arm = (leftMs: number): NodeJS.Timeout =>

@@ -19,86 +19,13 @@
  * - A lease is held as held-leases.ts says; only messages of the server change that set.
  */
 import type { Assignment } from "../gen/hairtrigger/worker/v1/worker_pb.js";
-import type { Deadline, Deadlines } from "./deadlines.js";
+import type { Deadlines } from "./deadlines.js";
+import { type Execution, type Held, isUnconfirmed, newHeld, type StartAttempt } from "./execution.js";
 import { HeldLeases, leaseKey } from "./held-leases.js";
-import { msOf } from "./messages.js";
 import type { AttemptOutcome, Instruction, Report, ReportEntry } from "./report.js";
-
-/** The code of one attempt, under way. */
-export interface RunningAttempt {
-  readonly taskId: string;
-  /** Aborts the signal; what the code does from now on is its own affair. */
-  abort(reason: Error): void;
-  /** Aborts the signal and runs `onCancel` (CAN-3); the code has ended when both have. */
-  cancel(reason: string): void;
-}
-
-export interface AttemptInput {
-  readonly assignment: Assignment;
-  /** From 1. */
-  readonly attempt: number;
-  /** Milliseconds of active time of earlier attempts. */
-  readonly activeBeforeMs: number;
-  /** The run's lease at the moment; undefined once it must make no further call (RUN-6). */
-  readonly lease: () => Uint8Array | undefined;
-  /** Called once, unless the attempt was aborted or cancelled before. */
-  readonly onOutcome: (outcome: AttemptOutcome) => void;
-  /** Called once, when no code of the attempt goes on. */
-  readonly onEnded: () => void;
-}
-
-/** Starts the code of an attempt; `maxDurationMs` undefined: no limit. Must not throw. */
-export type StartAttempt = (input: AttemptInput) => {
-  readonly attempt: RunningAttempt;
-  readonly maxDurationMs: number | undefined;
-};
-
-type Phase =
-  | { readonly kind: "confirming" }
-  | {
-      readonly kind: "running";
-      readonly attempt: RunningAttempt;
-      readonly limit: Deadline | undefined;
-      readonly sinceMs: number;
-    }
-  | { readonly kind: "reporting" }
-  | { readonly kind: "pausing"; readonly until: Deadline }
-  | { readonly kind: "lingering"; readonly grace: Deadline | undefined };
-
-export interface Execution {
-  readonly runId: string;
-  readonly lease: Uint8Array;
-  readonly attempt: number;
-}
-
-interface Held {
-  readonly runId: string;
-  lease: Uint8Array;
-  attempt: number;
-  readonly assignment: Assignment;
-  key: string;
-  phase: Phase;
-  /** Numbers the attempts that were started here, so that late callbacks of an earlier one are told apart. */
-  starts: number;
-  codeRuns: boolean;
-  activeBeforeMs: number;
-  assignedAtMs: number;
-  isConfirmed: boolean;
-  takesPlace: boolean;
-  /** Fenced by the worker itself; the next hello says so. */
-  isFenced: boolean;
-  /** Named in a hello that has not been answered. */
-  isListed: boolean;
-  report: Report | undefined;
-  isQueued: boolean;
-  /** A `started` was sent and then overtaken by another report: its answer is still to come, and says nothing any more. */
-  isStartStale: boolean;
-  /** The server was told that code goes on, or may think so: it waits for `ended` to free the slot. */
-  owesEnded: boolean;
-}
+import { ReportQueue } from "./report-queue.js";
 
 export interface ExecutionsParams {
-  readonly concurrency: number;
   readonly deadlines: Deadlines;
   readonly monotonicMs: () => number;
   readonly start: StartAttempt;
@@ -119,27 +46,26 @@ export class Executions {
   readonly held = new HeldLeases();
   readonly #params: ExecutionsParams;
   readonly #runs = new Map<string, Held>();
-  #queue: Held[] = [];
+  readonly #reports = new ReportQueue();
   #places = 0;
-  #unanswered = 0;
   #stopReason: Error | undefined;
 
   constructor(params: ExecutionsParams) {
     this.#params = params;
   }
 
-  /** Places that are taken; never above the concurrency unless the server gave more than it was offered. */
+  /** Places that are taken. */
   get places(): number {
     return this.#places;
   }
 
   /** Reports that were made and not answered. */
   get unanswered(): number {
-    return this.#unanswered;
+    return this.#reports.unanswered;
   }
 
   get hasReports(): boolean {
-    return this.#queue.length > 0;
+    return !this.#reports.isEmpty;
   }
 
   /** Runs whose outcome is open: what a stopping worker waits for. Lingering code is not waited for. */
@@ -158,26 +84,7 @@ export class Executions {
 
   assign(assignment: Assignment): void {
     this.held.add(assignment.lease);
-    const run: Held = {
-      runId: assignment.runId,
-      assignment,
-      lease: assignment.lease,
-      key: leaseKey(assignment.lease),
-      attempt: assignment.attempt,
-      phase: { kind: "confirming" },
-      starts: 0,
-      codeRuns: false,
-      activeBeforeMs: msOf(assignment.activeBefore) ?? 0,
-      assignedAtMs: this.#params.monotonicMs(),
-      isConfirmed: false,
-      takesPlace: false,
-      isFenced: false,
-      isListed: false,
-      report: undefined,
-      isQueued: false,
-      isStartStale: false,
-      owesEnded: false,
-    };
+    const run = newHeld(assignment, this.#params.monotonicMs());
     this.#runs.set(run.key, run);
     this.#takePlace(run, true);
     if (this.#stopReason !== undefined) this.#interrupt(run, this.#stopReason);
@@ -195,7 +102,7 @@ export class Executions {
     this.held.remove(lease);
     const run = this.#runs.get(leaseKey(lease));
     if (run === undefined) return;
-    this.#settleReport(run);
+    this.#reports.settle(run);
     this.#linger(run, leaseLost());
     run.isFenced = false;
     run.isListed = false;
@@ -227,13 +134,13 @@ export class Executions {
     if (instruction.kind !== "goOn" && instruction.kind !== "keepWaiting" && !isKnownEnd)
       this.#follow(run, instruction);
     else if (wasFenced) this.#interrupt(run, fenced());
-    else if (run.report !== undefined) this.#enqueue(run);
+    else if (run.report !== undefined) this.#reports.enqueue(run);
     else if (run.phase.kind === "lingering" && !run.codeRuns) this.#report(run, { kind: "ended" });
   }
 
   #follow(run: Held, instruction: Instruction): void {
     const answered = run.report;
-    this.#settleReport(run);
+    this.#reports.settle(run);
     switch (instruction.kind) {
       case "goOn":
         if (answered?.kind === "started" && run.phase.kind === "confirming") this.#start(run);
@@ -281,14 +188,13 @@ export class Executions {
 
   /** Every lease for a hello; what it names is not reported about until it is answered. */
   list(): readonly { readonly lease: Uint8Array; readonly isFenced: boolean; readonly codeRuns: boolean }[] {
-    this.#queue = [];
+    this.#reports.clear();
     for (const run of this.#runs.values()) {
       run.isListed = this.held.has(run.key);
-      run.isQueued = false;
       run.isStartStale = false;
       if (run.isFenced) run.owesEnded = run.codeRuns;
       // What the server no longer counts as held needs no answer first.
-      if (!run.isListed && run.report !== undefined) this.#enqueue(run);
+      if (!run.isListed && run.report !== undefined) this.#reports.enqueue(run);
     }
     return [...this.held.values()].map((lease) => {
       const run = this.#runs.get(leaseKey(lease));
@@ -300,7 +206,7 @@ export class Executions {
   fence(): void {
     for (const run of this.#runs.values()) {
       if (run.phase.kind === "reporting" || run.phase.kind === "lingering") continue;
-      this.#settleReport(run);
+      this.#reports.settle(run);
       this.#linger(run, fenced());
       run.isFenced = true;
     }
@@ -314,21 +220,9 @@ export class Executions {
     }
   }
 
-  /** Reports that have not been sent on this connection, oldest first, while `fits` says so; at least one. */
+  /** Reports that have not been said on this connection, oldest first, while `fits` says so; at least one. */
   takeReports(fits: (entry: ReportEntry) => boolean): readonly ReportEntry[] {
-    const taken: ReportEntry[] = [];
-    let index = 0;
-    for (; index < this.#queue.length; index += 1) {
-      const run = this.#queue[index];
-      if (run?.report === undefined || !run.isQueued) continue;
-      const entry = { lease: run.lease, report: run.report };
-      if (!fits(entry) && taken.length > 0) break;
-      run.isQueued = false;
-      run.isConfirmed = true;
-      taken.push(entry);
-    }
-    this.#queue = index >= this.#queue.length ? [] : this.#queue.slice(index);
-    return taken;
+    return this.#reports.take(fits);
   }
 
   /** Whether a pick-up of that age waits for a heartbeat to confirm it. */
@@ -420,7 +314,7 @@ export class Executions {
   }
 
   #interrupt(run: Held, reason: Error): void {
-    this.#overtake(run);
+    this.#reports.overtake(run);
     this.#linger(run, reason);
     run.owesEnded = run.codeRuns;
     this.#report(run, { kind: "interrupted", codeRunsOn: run.codeRuns });
@@ -437,7 +331,7 @@ export class Executions {
     }
     run.isFenced = false;
     run.owesEnded = true;
-    this.#overtake(run);
+    this.#reports.overtake(run);
     if (phase.kind === "running") this.#lingerAs(run, () => phase.attempt.cancel(reason));
     else this.#linger(run, abortError(reason));
     if (!run.codeRuns) this.#report(run, { kind: "ended" });
@@ -497,36 +391,15 @@ export class Executions {
 
   #drop(run: Held): void {
     if (run.phase.kind === "lingering") run.phase.grace?.drop();
-    this.#settleReport(run);
+    this.#reports.settle(run);
     this.#takePlace(run, false);
     if (this.#runs.get(run.key) === run) this.#runs.delete(run.key);
     this.#params.changed();
   }
 
   #report(run: Held, report: Report): void {
-    if (run.report === undefined) this.#unanswered += 1;
-    run.report = report;
-    this.#enqueue(run);
+    this.#reports.report(run, report);
     this.#params.changed();
-  }
-
-  #enqueue(run: Held): void {
-    if (run.isQueued || run.isListed) return;
-    run.isQueued = true;
-    this.#queue.push(run);
-  }
-
-  /** Another report takes the place of one that was not answered. */
-  #overtake(run: Held): void {
-    if (run.report?.kind === "started" && !run.isQueued && !run.isListed) run.isStartStale = true;
-    this.#settleReport(run);
-  }
-
-  #settleReport(run: Held): void {
-    if (run.report === undefined) return;
-    run.report = undefined;
-    run.isQueued = false;
-    this.#unanswered -= 1;
   }
 
   #takePlace(run: Held, takes: boolean): void {
@@ -541,10 +414,6 @@ export class Executions {
     for (const run of this.#runs.values()) if (run.runId === runId) newest = run;
     return newest;
   }
-}
-
-function isUnconfirmed(run: Held, assignedUntilMs: number): boolean {
-  return !run.isConfirmed && !run.isListed && run.phase.kind === "running" && run.assignedAtMs <= assignedUntilMs;
 }
 
 function takesLease(instruction: Instruction): boolean {

@@ -5,7 +5,7 @@ import { Attempt, type AttemptParams } from "./attempt.js";
 import { AttemptError } from "./attempt-failure.js";
 import type { WorkerClock } from "./clock.js";
 import { runContext } from "./context.js";
-import type { StartAttempt } from "./executions.js";
+import type { StartAttempt } from "./execution.js";
 import { hookPlan } from "./hooks.js";
 import { resolveRetryPolicy } from "./retry-policy.js";
 import { effectiveMaxDuration, policyOf, type TaskPlan } from "./task-plan.js";

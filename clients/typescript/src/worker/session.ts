@@ -1,15 +1,12 @@
 /**
- * A worker's session: what it says to servers and what it makes of their answers. It owns the connection, the beat and the fence; the runs are
- * in executions.ts.
+ * A worker's session: what it says to servers and what it makes of their answers. It owns the connection; the runs are in
+ * executions.ts, the time is in pulse.ts.
  *
  *   starting ──welcome──▶ serving ──stop()──▶ draining ──nothing open, or grace over──▶ interrupting ──▶ closed
  *
  * - One message holds everything that is pending (design 8). Credit is an absolute number and is said when it differs from what the server
  *   believes, which is what was said last minus what it has assigned since.
- * - Time is looked at in one place, `#pulse`: beats, the reconnect, the fence, confirmations of pick-ups, and blocked event loops. One timer
- *   stands at the next of these, a second ahead at most.
- * - The fence is also checked before every message: after a blocked loop or a suspended machine, nothing may be said in the name of runs that
- *   others may hold by now.
+ * - Time is looked at in pulse.ts, and the fence also before every message.
  */
 import { create } from "@bufbuild/protobuf";
 import { type Hello, HelloSchema, type Welcome } from "../gen/hairtrigger/worker/v1/worker_pb.js";
@@ -19,13 +16,15 @@ import {
   type OpenSessionResponse,
 } from "../gen/hairtrigger/worker/v1/worker_service_pb.js";
 import type { LogRecord } from "../run-context.js";
-import type { WorkerClock, WorkerTimer } from "./clock.js";
+import type { WorkerClock } from "./clock.js";
 import { Connection, type ConnectionHost } from "./connection.js";
 import { createDeadlines, type Deadlines } from "./deadlines.js";
-import { Executions, type StartAttempt } from "./executions.js";
-import { DEFAULT_FENCE_PERIODS, type FencePeriods, type FenceState, fenceAction, nextCheckMs } from "./fence.js";
+import type { StartAttempt } from "./execution.js";
+import { Executions } from "./executions.js";
+import { DEFAULT_FENCE_PERIODS } from "./fence.js";
 import { LogBuffer } from "./log-buffer.js";
 import { addReport, instructionOf, msOf, reportBytes } from "./messages.js";
+import { Pulse } from "./pulse.js";
 import type { OpenStream } from "./session-stream.js";
 import type { WorkerLog } from "./worker-log.js";
 
@@ -52,14 +51,8 @@ export interface SessionParams {
   readonly isFinal: (error: unknown) => boolean;
 }
 
-/** WRK-4. */
-const BLOCKED_MS = 5_000;
-/** Longest time between two looks at the clock; also how late a blocked event loop is noticed. */
-const PULSE_MAX_MS = 1_000;
 /** WRK-1: pause between warnings about a server that cannot be reached. */
 const WARNING_PAUSE_MS = 10_000;
-/** Share of the pick-up window after which a heartbeat confirms what nothing has confirmed yet (RUN-6). */
-const CONFIRM_SHARE = 0.3;
 /** Bytes of reports in one message, well below what servers accept (PAY-12); a single larger output goes alone. */
 const FLUSH_BYTES = 4 * 1_024 * 1_024;
 /** Reports without an answer beyond which no more runs are taken, so that a server that cannot write does not fill our memory. */
@@ -70,19 +63,15 @@ const LAST_WORDS_MS = 5_000;
 type Life = "new" | "starting" | "serving" | "draining" | "interrupting" | "closed";
 
 export class Session implements ConnectionHost {
-  readonly deadlines: Deadlines;
+  readonly #deadlines: Deadlines;
   readonly #params: SessionParams;
   readonly #executions: Executions;
   readonly #connection: Connection;
+  readonly #pulse: Pulse;
   readonly #logs = new LogBuffer();
   readonly #beats = new Map<bigint, number>();
   #life: Life = "new";
   #facts: SessionFacts;
-  #periods: FencePeriods = DEFAULT_FENCE_PERIODS;
-  #confirmMs = 10_000 * CONFIRM_SHARE;
-  #ackedSentMs: number | undefined;
-  #beatMs = 0;
-  #isFenced = false;
   #beatNumber = 0n;
   #wantsBeat = false;
   #wantsHello = false;
@@ -90,8 +79,6 @@ export class Session implements ConnectionHost {
   #receivedSequence = 0n;
   #creditAtServer: number | undefined;
   #saidDraining = false;
-  #pulseTimer: WorkerTimer | undefined;
-  #pulseDueMs = 0;
   #warnedMs = Number.NEGATIVE_INFINITY;
   #settleStart: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | undefined;
   #settleClosed: () => void = () => undefined;
@@ -100,15 +87,27 @@ export class Session implements ConnectionHost {
   constructor(params: SessionParams) {
     this.#params = params;
     this.#facts = { sessionId: params.sessionId, environment: "", outputBytesMax: Number.POSITIVE_INFINITY };
-    this.deadlines = createDeadlines(params.clock);
+    this.#deadlines = createDeadlines(params.clock);
     this.#executions = new Executions({
-      concurrency: params.concurrency,
-      deadlines: this.deadlines,
+      deadlines: this.#deadlines,
       monotonicMs: () => params.clock.monotonicMs(),
       start: params.start,
       changed: () => this.#changed(),
     });
     this.#connection = new Connection(params.openStream, params.clock, this);
+    this.#pulse = new Pulse({
+      clock: params.clock,
+      connection: this.#connection,
+      hasUnconfirmed: (assignedUntilMs) => this.#executions.hasUnconfirmed(assignedUntilMs),
+      onBeat: () => {
+        this.#wantsBeat = true;
+        this.#connection.flush();
+      },
+      onReconnect: (silentMs) =>
+        this.#connection.reconnect(new Error(`no answer for ${Math.round(silentMs / 1_000)} s`)),
+      onFence: (silentMs) => this.#fence(silentMs),
+      onBlocked: (blockedMs) => this.#warnBlocked(blockedMs),
+    });
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });
@@ -130,7 +129,7 @@ export class Session implements ConnectionHost {
       this.#settleStart = { resolve, reject };
       this.#life = "starting";
       this.#connection.start();
-      this.#pulse();
+      this.#pulse.start();
     });
   }
 
@@ -142,7 +141,7 @@ export class Session implements ConnectionHost {
       void this.#close();
     } else if (this.#life === "serving") {
       this.#life = "draining";
-      this.deadlines.set(this.#params.gracePeriodMs, () => this.#interrupt());
+      this.#deadlines.set(this.#params.gracePeriodMs, () => this.#interrupt());
       this.#changed();
     }
     return this.closed;
@@ -164,7 +163,7 @@ export class Session implements ConnectionHost {
   }
 
   nextMessage(): OpenSessionRequest | undefined {
-    this.#fenceIfDue();
+    this.#pulse.fenceIfDue();
     const message = create(OpenSessionRequestSchema);
     let isEmpty = true;
     if (this.#wantsHello) {
@@ -247,7 +246,7 @@ export class Session implements ConnectionHost {
       const reason = error instanceof Error ? error.message : "the server ended the connection";
       this.#params.log.warn(`No connection to ${this.#params.baseUrl} (${reason}); trying again`);
     }
-    this.#schedule();
+    this.#pulse.connectionChanged();
   }
 
   #hello(): Hello {
@@ -270,21 +269,17 @@ export class Session implements ConnectionHost {
   #welcome(welcome: Welcome): void {
     const { sessionId, environment, heartbeatInterval, reconnectAfter, fenceAfter, pickUpTimeout } = welcome;
     this.#facts = { sessionId, environment, outputBytesMax: Number(welcome.outputBytesMax) };
-    const selfFenceMs = msOf(fenceAfter) ?? DEFAULT_FENCE_PERIODS.selfFenceMs;
-    this.#periods = {
+    const periods = {
       heartbeatMs: msOf(heartbeatInterval) ?? DEFAULT_FENCE_PERIODS.heartbeatMs,
-      // A stream that was silent long enough to fence is no good, whatever the server thinks of reconnecting.
-      reconnectMs: Math.min(msOf(reconnectAfter) ?? DEFAULT_FENCE_PERIODS.reconnectMs, selfFenceMs),
-      selfFenceMs,
+      reconnectMs: msOf(reconnectAfter) ?? DEFAULT_FENCE_PERIODS.reconnectMs,
+      selfFenceMs: msOf(fenceAfter) ?? DEFAULT_FENCE_PERIODS.selfFenceMs,
     };
-    this.#confirmMs = (msOf(pickUpTimeout) ?? 10_000) * CONFIRM_SHARE;
+    this.#pulse.follow(periods, msOf(pickUpTimeout));
     this.#executions.limits = {
       cancelGraceMs: msOf(welcome.cancelGrace) ?? this.#executions.limits.cancelGraceMs,
       shortRetryMs: msOf(welcome.shortRetryLimit) ?? this.#executions.limits.shortRetryMs,
     };
-    const helloSentMs = this.#connection.helloSentMs ?? this.#params.clock.monotonicMs();
-    this.#heard(helloSentMs);
-    this.#beatMs = helloSentMs;
+    this.#pulse.heard(this.#connection.helloSentMs ?? this.#params.clock.monotonicMs());
     if (this.#life === "starting") {
       this.#life = "serving";
       this.#settleStart?.resolve();
@@ -292,66 +287,11 @@ export class Session implements ConnectionHost {
     }
   }
 
-  // ── time ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── signs of life ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #pulse(): void {
-    this.#pulseTimer = undefined;
-    const nowMs = this.#params.clock.monotonicMs();
-    const lateMs = nowMs - this.#pulseDueMs;
-    if (this.#pulseDueMs > 0 && lateMs > BLOCKED_MS) this.#warnBlocked(lateMs);
-    this.#fenceIfDue();
-    switch (fenceAction(this.#periods, this.#fenceState(), nowMs)) {
-      case "reconnect":
-        this.#connection.reconnect(new Error(`no answer for ${Math.round(this.#periods.reconnectMs / 1_000)} s`));
-        break;
-      case "beat":
-        this.#wantBeat(nowMs);
-        break;
-      case "fence":
-      case "none":
-        if (this.#connection.isWelcome && this.#executions.hasUnconfirmed(nowMs - this.#confirmMs))
-          this.#wantBeat(nowMs);
-    }
-    this.#schedule();
-  }
-
-  #schedule(): void {
-    if (this.#life === "closed") return;
-    this.#pulseTimer?.cancel();
-    const { clock } = this.#params;
-    const nowMs = clock.monotonicMs();
-    const delayMs = Math.min(PULSE_MAX_MS, nextCheckMs(this.#periods, this.#fenceState(), nowMs) ?? PULSE_MAX_MS);
-    this.#pulseDueMs = nowMs + delayMs;
-    this.#pulseTimer = clock.setTimer(delayMs, () => this.#pulse());
-  }
-
-  #fenceState(): FenceState {
-    const helloSentMs = this.#connection.helloSentMs;
-    return {
-      ackedSentMs: this.#ackedSentMs,
-      isFenced: this.#isFenced,
-      unansweredHellos: this.#connection.failures,
-      connection:
-        helloSentMs === undefined
-          ? undefined
-          : { helloSentMs, beatSentMs: Math.max(this.#beatMs, helloSentMs), isWelcome: this.#connection.isWelcome },
-    };
-  }
-
-  #fenceIfDue(): void {
-    if (fenceAction(this.#periods, this.#fenceState(), this.#params.clock.monotonicMs()) !== "fence") return;
-    this.#isFenced = true;
-    this.#params.log.warn(
-      `No server has answered for ${Math.round(this.#periods.selfFenceMs / 1_000)} s; giving up what runs`,
-    );
+  #fence(silentMs: number): void {
+    this.#params.log.warn(`No server has answered for ${Math.round(silentMs / 1_000)} s; giving up what runs`);
     this.#executions.fence();
-  }
-
-  #wantBeat(nowMs: number): void {
-    this.#wantsBeat = true;
-    // Counted from the wish: a connection that takes nothing must not be asked again and again.
-    this.#beatMs = nowMs;
-    this.#connection.flush();
   }
 
   #addBeat(message: OpenSessionRequest): void {
@@ -373,20 +313,14 @@ export class Session implements ConnectionHost {
     const sentMs = this.#beats.get(number);
     if (sentMs === undefined) return;
     for (const earlier of this.#beats.keys()) if (earlier <= number) this.#beats.delete(earlier);
-    this.#heard(sentMs);
+    this.#pulse.heard(sentMs);
   }
 
-  #heard(sentMs: number): void {
-    this.#ackedSentMs = Math.max(this.#ackedSentMs ?? sentMs, sentMs);
-    this.#isFenced = false;
-    this.#schedule();
-  }
-
-  #warnBlocked(lateMs: number): void {
+  #warnBlocked(blockedMs: number): void {
     const runs = [...this.#executions.executing()].map(({ runId }) => runId);
     const named = runs.length === 0 ? "no run was executing" : `executing: ${runs.slice(0, 10).join(", ")}`;
     this.#params.log.warn(
-      `The event loop was blocked for ${(lateMs / 1_000).toFixed(1)} s (${named}). ` +
+      `The event loop was blocked for ${(blockedMs / 1_000).toFixed(1)} s (${named}). ` +
         'Long synchronous work keeps heartbeats back: await heartbeats.yield() in it, or give the task isolation: "process"',
     );
   }
@@ -418,15 +352,15 @@ export class Session implements ConnectionHost {
     const reason = new Error("The worker stops; the run will be executed again");
     reason.name = "AbortError";
     this.#executions.interruptAll(reason);
-    this.deadlines.set(LAST_WORDS_MS, () => void this.#close());
+    this.#deadlines.set(LAST_WORDS_MS, () => void this.#close());
     this.#afterChange();
   }
 
   async #close(): Promise<void> {
     if (this.#life === "closed") return;
     this.#life = "closed";
-    this.#pulseTimer?.cancel();
-    this.deadlines.clear();
+    this.#pulse.stop();
+    this.#deadlines.clear();
     await this.#connection.close();
     this.#settleClosed();
   }

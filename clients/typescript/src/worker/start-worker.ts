@@ -114,7 +114,7 @@ export async function startWorkerIn(world: WorkerWorld, options: WorkerOptions):
     log,
     concurrency: options.concurrency ?? CONCURRENCY_DEFAULT,
     gracePeriodMs: options.gracePeriodMs ?? GRACE_PERIOD_DEFAULT_MS,
-    sessionId: newSessionId(clock.nowMs(), crypto.getRandomValues(new Uint8Array(10))),
+    sessionId: newSessionId(clock.nowMs(), clock.randomBytes(10)),
     declaration: declaration([...definitions.values()].map((definition) => taskDeclaration(definition, defaults))),
     start: attemptStarter({
       plans,
