@@ -29,7 +29,7 @@ export interface SchedulerDeps {
   /** The engine's verbs; each handles at most `limit` records and returns how many. */
   readonly verbs: Readonly<Record<DutyName, (limit: number) => Promise<number>>>;
   /** Whether the store takes a write now; must not reject. */
-  readonly checkWritable: () => Promise<{ readonly ok: boolean }>;
+  readonly checkWritable: () => Promise<{ readonly ok: boolean; readonly error?: unknown }>;
   /** How long a session lasts without a heartbeat; RUN-7 waits as long before anything is declared lapsed. */
   readonly sessionMs: number;
   /** How long a pick-up may stay unconfirmed; as long a server waits before it takes one back (RUN-6, RUN-7). */
@@ -62,8 +62,9 @@ export class Scheduler implements AsyncDisposable {
     const nudges = (name: NudgedDuty): Nudges => createNudges(deps.clock, () => void this.run(name));
     this.#nudges = { due: nudges("due"), expire: nudges("expire"), overrun: nudges("overrun") };
     this.#probe = singleFlight(async () => {
-      const { ok } = await deps.checkWritable();
+      const { ok, error } = await deps.checkWritable();
       if (ok) this.#steadiness.wrote(deps.clock.nowMs());
+      else deps.events.emit("store.unavailable", { error });
     });
   }
 

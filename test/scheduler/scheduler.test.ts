@@ -346,11 +346,17 @@ test("RUN-7: after a pause of the machine above 5 s nothing is declared lapsed f
 
 test("RUN-7: while the store takes no writes, and 30 s after, nothing is declared lapsed", async (t) => {
   let ok = true;
-  const { clock, scheduler, timesOf } = setUp({ checkWritable: async () => ({ ok }) });
+  const { clock, scheduler, events, timesOf } = setUp({
+    checkWritable: async () => (ok ? { ok } : { ok, error: "disk full" }),
+  });
+  const unavailable: unknown[] = [];
+  events.on("store.unavailable", (event) => unavailable.push(event));
   scheduler.start();
   await clock.advance(60_000);
+  t.deepEqual(unavailable, []);
   ok = false;
   await clock.advance(6_000);
+  t.deepEqual(unavailable[0], { error: "disk full" }, "nobody else may notice for long");
   const before = timesOf("lose").length;
   await clock.advance(60_000);
   t.is(timesOf("lose").length, before);
