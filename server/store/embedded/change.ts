@@ -38,11 +38,14 @@ function changeRun(context: Context, change: RunChange): ChangeResult {
   return { kind: "applied", before, run: applied.next, isClaimable: hasFreedSlot || becameClaimable };
 }
 
+// Texts of hot statements are made once: a text made anew for each call has to be hashed for each call.
+const FIND_SQL = `SELECT ${RUN_COLUMNS} FROM runs WHERE id = ?`;
+
 /** A run of this environment; undefined for an unknown id, and for one of another environment. */
 export function findRun(context: Context, environment: string, runId: string): StoredRun | undefined {
   const id = runIdBytes(runId);
   if (id === undefined) return undefined;
-  const row = context.db.get(`SELECT ${RUN_COLUMNS} FROM runs WHERE id = ?`, id);
+  const row = context.db.get(FIND_SQL, id);
   const stored = row === undefined ? undefined : readRun(row, context.names);
   return stored?.state.environment === environment ? stored : undefined;
 }

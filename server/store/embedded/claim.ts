@@ -105,6 +105,9 @@ function readHeads(
   }));
 }
 
+const RUNS_SQL = `SELECT ${RUN_COLUMNS}, spec, has_metadata, order_ms FROM runs
+ WHERE partition = ? AND target = ? AND (order_ms, id) > (?, ?) ORDER BY order_ms, id LIMIT ?`;
+
 /** The runs behind a head, itself first. */
 function readRuns(
   context: Context,
@@ -113,15 +116,7 @@ function readRuns(
   count: number,
 ): readonly Candidate[] {
   const { order, id } = after ?? FROM_START;
-  const rows = context.db.all(
-    `SELECT ${RUN_COLUMNS}, spec, has_metadata, order_ms FROM runs
-     WHERE partition = ? AND target = ? AND (order_ms, id) > (?, ?) ORDER BY order_ms, id LIMIT ?`,
-    partition,
-    target,
-    order,
-    id,
-    count,
-  );
+  const rows = context.db.all(RUNS_SQL, partition, target, order, id, count);
   return rows.map((row) => ({
     partition,
     target,

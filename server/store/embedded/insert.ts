@@ -89,16 +89,17 @@ const ROW_COLUMNS = "env, task, queue, partition, target, id, request, spec";
 const ROW_COLUMN_COUNT = ROW_COLUMNS.split(",").length;
 
 /** Statements by shape and number of rows. */
-const plainSql = new Map<string, string>();
+const plainSql = new Map<string, Map<number, string>>();
 
 function sqlOf(row: InsertRow, count: number): string {
-  const name = `${count} ${row.shape.text}`;
-  const known = plainSql.get(name);
+  const sizes = plainSql.get(row.shape.text) ?? new Map<number, string>();
+  plainSql.set(row.shape.text, sizes);
+  const known = sizes.get(count);
   if (known !== undefined) return known;
   const values = `(${Array.from({ length: row.values.length + ROW_COLUMN_COUNT }, () => "?").join(", ")})`;
   const sql = `INSERT INTO runs (${row.shape.text}, ${ROW_COLUMNS}) VALUES ${Array.from({ length: count }, () => values).join(", ")}
     ON CONFLICT (id) DO NOTHING`;
-  plainSql.set(name, sql);
+  sizes.set(count, sql);
   return sql;
 }
 

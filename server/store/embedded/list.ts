@@ -77,8 +77,10 @@ export function listRuns(context: Context, query: RunQuery): RunPage {
   };
 }
 
+const ROW_SQL = `SELECT ${RUN_COLUMNS} FROM runs WHERE row = ?`;
+
 function runAt(context: Context, row: number): RunState {
-  return readRun(context.db.get(`SELECT ${RUN_COLUMNS} FROM runs WHERE row = ?`, row) ?? [], context.names).state;
+  return readRun(context.db.get(ROW_SQL, row) ?? [], context.names).state;
 }
 
 // ── the plan ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

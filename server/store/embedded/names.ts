@@ -2,15 +2,37 @@
  * Environments and tasks by number, so that rows and indexes hold small integers. Numbers are never given again, and a name keeps its
  * number, so what is known here stays true until a transaction is rolled back: then everything is forgotten.
  */
-import { type Database, numberAt, textAt } from "./database.js";
+import { type Database, numberAt, type Row, textAt } from "./database.js";
 
-/** Names kept in memory before they are forgotten and read again: more than an installation has tasks. */
-const NAMES_MAX = 20_000;
+/** Names of one kind kept in memory before they are forgotten and read again: more than an installation has tasks. */
+const KEPT_MAX = 20_000;
+
+/** What was read, bounded. Looked up for every run, so keys are as they come and are not put together. */
+class Known<K, V> {
+  readonly #values = new Map<K, V>();
+
+  get(key: K): V | undefined {
+    return this.#values.get(key);
+  }
+
+  keep(key: K, value: V): V {
+    if (this.#values.size >= KEPT_MAX) this.#values.clear();
+    this.#values.set(key, value);
+    return value;
+  }
+
+  clear(): void {
+    this.#values.clear();
+  }
+}
 
 export class Names {
   readonly #db: Database;
-  readonly #numbers = new Map<string, number>();
-  readonly #texts = new Map<string, string>();
+  readonly #environments = new Known<string, number>();
+  readonly #tasks = new Known<number, Known<string, number>>();
+  readonly #environmentNames = new Known<number, string>();
+  readonly #taskNames = new Known<number, string>();
+  readonly #queueNames = new Known<number, string>();
 
   constructor(db: Database) {
     this.#db = db;
@@ -18,66 +40,65 @@ export class Names {
 
   /** The number of an environment; undefined where nothing was ever stored in it. */
   findEnvironment(name: string): number | undefined {
-    return this.#find(`e/${name}`, () => this.#db.get("SELECT id FROM environments WHERE name = ?", name));
+    const known = this.#environments.get(name);
+    if (known !== undefined) return known;
+    const row = this.#db.get("SELECT id FROM environments WHERE name = ?", name);
+    return row === undefined ? undefined : this.#environments.keep(name, numberAt(row, 0));
   }
 
   environment(name: string): number {
-    return (
-      this.findEnvironment(name) ??
-      this.#keep(`e/${name}`, this.#db.insert("INSERT INTO environments (name) VALUES (?)", name))
-    );
+    const found = this.findEnvironment(name);
+    if (found !== undefined) return found;
+    return this.#environments.keep(name, this.#db.insert("INSERT INTO environments (name) VALUES (?)", name));
   }
 
   findTask(env: number, name: string): number | undefined {
-    return this.#find(`t/${env}/${name}`, () => {
-      return this.#db.get("SELECT id FROM tasks WHERE env = ? AND name = ?", env, name);
-    });
+    const known = this.#tasks.get(env)?.get(name);
+    if (known !== undefined) return known;
+    const row = this.#db.get("SELECT id FROM tasks WHERE env = ? AND name = ?", env, name);
+    return row === undefined ? undefined : this.#keepTask(env, name, numberAt(row, 0));
   }
 
   task(env: number, name: string): number {
-    return (
-      this.findTask(env, name) ??
-      this.#keep(`t/${env}/${name}`, this.#db.insert("INSERT INTO tasks (env, name) VALUES (?, ?)", env, name))
-    );
+    const found = this.findTask(env, name);
+    if (found !== undefined) return found;
+    return this.#keepTask(env, name, this.#db.insert("INSERT INTO tasks (env, name) VALUES (?, ?)", env, name));
   }
 
   environmentName(id: number): string {
-    return this.#text(`e/${id}`, () => this.#db.get("SELECT name FROM environments WHERE id = ?", id));
+    return (
+      this.#environmentNames.get(id) ??
+      this.#environmentNames.keep(id, nameIn(this.#db.get("SELECT name FROM environments WHERE id = ?", id)))
+    );
   }
 
   taskName(id: number): string {
-    return this.#text(`t/${id}`, () => this.#db.get("SELECT name FROM tasks WHERE id = ?", id));
+    return (
+      this.#taskNames.get(id) ??
+      this.#taskNames.keep(id, nameIn(this.#db.get("SELECT name FROM tasks WHERE id = ?", id)))
+    );
   }
 
   queueName(id: number): string {
-    return this.#text(`q/${id}`, () => this.#db.get("SELECT name FROM queues WHERE id = ?", id));
+    return (
+      this.#queueNames.get(id) ??
+      this.#queueNames.keep(id, nameIn(this.#db.get("SELECT name FROM queues WHERE id = ?", id)))
+    );
   }
 
   /** After a rollback: numbers given in it were not. */
   forget(): void {
-    this.#numbers.clear();
-    this.#texts.clear();
+    for (const known of [this.#environments, this.#tasks, this.#environmentNames, this.#taskNames, this.#queueNames]) {
+      known.clear();
+    }
   }
 
-  #find(key: string, read: () => ReturnType<Database["get"]>): number | undefined {
-    const known = this.#numbers.get(key);
-    if (known !== undefined) return known;
-    const row = read();
-    return row === undefined ? undefined : this.#keep(key, numberAt(row, 0));
+  #keepTask(env: number, name: string, id: number): number {
+    const tasks = this.#tasks.get(env) ?? this.#tasks.keep(env, new Known<string, number>());
+    return tasks.keep(name, id);
   }
+}
 
-  #keep(key: string, id: number): number {
-    if (this.#numbers.size >= NAMES_MAX) this.#numbers.clear();
-    this.#numbers.set(key, id);
-    return id;
-  }
-
-  #text(key: string, read: () => ReturnType<Database["get"]>): string {
-    const known = this.#texts.get(key);
-    if (known !== undefined) return known;
-    const text = textAt(read() ?? [], 0);
-    if (this.#texts.size >= NAMES_MAX) this.#texts.clear();
-    this.#texts.set(key, text);
-    return text;
-  }
+function nameIn(row: Row | undefined): string {
+  return textAt(row ?? [], 0);
 }

@@ -33,9 +33,10 @@ const NO_KEY = "";
 
 export class Queues {
   readonly #db: Database;
-  readonly #byName = new Map<string, Queue>();
+  readonly #byName = new Map<number, Map<string, Queue>>();
   readonly #byId = new Map<number, Queue>();
-  readonly #partitions = new Map<string, number>();
+  readonly #partitions = new Map<number, Map<string, number>>();
+  #partitionCount = 0;
 
   constructor(db: Database) {
     this.#db = db;
@@ -45,11 +46,11 @@ export class Queues {
   forget(): void {
     this.#byName.clear();
     this.#byId.clear();
-    this.#partitions.clear();
+    this.forgetPartitions();
   }
 
   find(env: number, name: string): Queue | undefined {
-    const known = this.#byName.get(`${env}/${name}`);
+    const known = this.#byName.get(env)?.get(name);
     if (known !== undefined) return known;
     return this.#keep(this.#db.get(`SELECT ${COLUMNS} FROM queues WHERE env = ? AND name = ?`, env, name));
   }
@@ -120,13 +121,14 @@ export class Queues {
   /** The partition of a concurrency key; made where it is missing, as unused ones are removed. */
   partition(queue: number, concurrencyKey: string | undefined): number {
     const key = concurrencyKey ?? NO_KEY;
-    const name = `${queue}/${key}`;
-    const known = this.#partitions.get(name);
+    const known = this.#partitions.get(queue)?.get(key);
     if (known !== undefined) return known;
     const row = this.#db.get("SELECT id FROM partitions WHERE queue = ? AND key = ?", queue, key);
     const id = row === undefined ? this.#newPartition(queue, key) : numberAt(row, 0);
-    if (this.#partitions.size >= KEPT_MAX) this.#partitions.clear();
-    this.#partitions.set(name, id);
+    if (this.#partitionCount >= KEPT_MAX) this.forgetPartitions();
+    const partitions = this.#partitions.get(queue) ?? new Map<string, number>();
+    this.#partitions.set(queue, partitions.set(key, id));
+    this.#partitionCount += 1;
     return id;
   }
 
@@ -138,6 +140,7 @@ export class Queues {
 
   forgetPartitions(): void {
     this.#partitions.clear();
+    this.#partitionCount = 0;
   }
 
   #newPartition(queue: number, key: string): number {
@@ -172,7 +175,8 @@ export class Queues {
       this.#byName.clear();
     }
     this.#byId.set(queue.id, queue);
-    this.#byName.set(`${queue.env}/${queue.name}`, queue);
+    const names = this.#byName.get(queue.env) ?? new Map<string, Queue>();
+    this.#byName.set(queue.env, names.set(queue.name, queue));
     return queue;
   }
 }
