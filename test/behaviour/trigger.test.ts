@@ -13,7 +13,7 @@ const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 
-test("TRG-5: a run triggered inside another has parent, root and depth, and inherits the test flag and nothing else", async (t) => {
+test("TRG-5, TAG-5, MET-9: a run triggered inside another has parent, root and depth, and inherits the test flag and nothing else", async (t) => {
   const api = await startApi(t);
   const parent = await api.trigger("parent", {
     isTest: true,

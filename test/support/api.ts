@@ -50,7 +50,8 @@ export interface TestApi extends Clients {
   count(): Promise<number>;
   /** A queue by full name. */
   queue(name: string): Promise<Queue>;
-  worker(options: WireWorkerOptions): Promise<WireWorker>;
+  /** @param as whose worker; default: that of the other calls. */
+  worker(options: WireWorkerOptions, as?: Clients): Promise<WireWorker>;
   nowMs(): number;
   /** Plays time. */
   advance(ms: number): Promise<void>;
@@ -89,8 +90,8 @@ export async function startApi(t: ExecutionContext, options: TestAppOptions = {}
     status: async (runId) => statusName((await api.run(runId)).status),
     count: async () => (await runs.listRuns({ pageSize: 100 })).runs.length,
     queue: async (name) => required((await queues.retrieveQueue({ queue: selector(name) })).queue),
-    async worker(workerOptions) {
-      const worker = new WireWorker(clients.workers, workerOptions);
+    async worker(workerOptions, { workers } = clients) {
+      const worker = new WireWorker(workers, workerOptions);
       opened.push(worker);
       await worker.open();
       return worker;
