@@ -17,13 +17,16 @@ export interface SessionStream {
  */
 export type OpenStream = (requests: AsyncIterable<OpenSessionRequest>) => SessionStream;
 
+/** Megabytes of a connection's buffers: an output of the largest size (PAY-7) beside everything else. */
+const SESSION_MEMORY_MB = 128;
+
 /**
  * Streams over HTTP/2, each with a TCP connection of its own: a connection that seems dead must not be used again, and a stream that
  * lives for weeks must not share one that others close when they are idle.
  */
 export function grpcStreams(baseUrl: string, interceptors: readonly Interceptor[]): OpenStream {
   return (requests) => {
-    const sessionManager = new Http2SessionManager(baseUrl);
+    const sessionManager = new Http2SessionManager(baseUrl, undefined, { maxSessionMemory: SESSION_MEMORY_MB });
     const abort = new AbortController();
     const transport = createGrpcTransport({
       baseUrl,
