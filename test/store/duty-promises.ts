@@ -1,7 +1,8 @@
 /** What the clock asks: finders, lingering holders, logs, housekeeping. */
 import type { FindRuns } from "../../server/store/store.js";
 import type { Promises } from "./store-contract.js";
-import { DAY_MS, hashOf, only, START_MS, World } from "./world.js";
+import type { World } from "./world.js";
+import { DAY_MS, hashOf, only, START_MS } from "./world.js";
 
 const FAILURE = { kind: "error", name: "Error", message: "no" } as const;
 

@@ -36,7 +36,7 @@ const trigger = fc.record({
   priority: small,
   delayed: seldom,
 });
-const step = fc.oneof(
+const anyStep = fc.oneof(
   times(12, trigger),
   times(5, fc.record({ kind: fc.constant("claim"), session: small, places: fc.integer({ min: 1, max: 4 }) })),
   times(1, fc.record({ kind: fc.constant("race") })),
@@ -68,7 +68,7 @@ const step = fc.oneof(
   times(1, fc.record({ kind: fc.constant("lapse"), session: small })),
   times(1, fc.record({ kind: fc.constant("purge") })),
 );
-type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
+type Step = typeof anyStep extends fc.Arbitrary<infer S> ? S : never;
 
 /** What the history did, as far as the figures depend on it. */
 class Model {
@@ -361,7 +361,7 @@ export function historyPromises(promise: Promises): void {
     async (t, world) => {
       let number = 0;
       await fc.assert(
-        fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: STEPS_MAX, size: "max" }), async (steps) => {
+        fc.asyncProperty(fc.array(anyStep, { minLength: 10, maxLength: STEPS_MAX, size: "max" }), async (steps) => {
           number += 1;
           const model = new Model(new World(world.store, `history-${number}`));
           await model.open();

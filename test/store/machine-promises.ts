@@ -99,6 +99,44 @@ export function machinePromises(promise: Promises): void {
     t.like(only(failed.attempts), { outcome: "FAILED", error: FAILURE });
   });
 
+  promise(
+    "RUN-10: a run that completes later keeps its earlier attempts, whatever the size of its output",
+    async (t, world) => {
+      for (const bytes of [10, 100_000]) {
+        await world.trigger({ maxAttempts: 3 });
+        await world.open();
+        const first = await world.claimOne();
+        await world.apply(first.run.id, { event: "confirm", ...world.lease(first) });
+        const second = await world.apply(first.run.id, {
+          event: "retrySoon",
+          ...world.lease(first),
+          failure: FAILURE,
+          delayMs: 0,
+        });
+        const output = new Uint8Array(bytes).fill(3);
+        await world.apply(second.id, { event: "complete", ...world.lease({ run: second }), output });
+        const detail = await world.detail(second.id);
+        t.deepEqual(detail.output, output);
+        t.deepEqual(
+          detail.attempts.map(({ number, outcome }) => [number, outcome]),
+          [
+            [1, "FAILED"],
+            [2, "COMPLETED"],
+          ],
+        );
+      }
+    },
+  );
+
+  promise("PAY-3: a large output of a first attempt is read back whole", async (t, world) => {
+    const first = await claimed(world);
+    const output = new Uint8Array(500_000).fill(5);
+    await world.apply(first.run.id, { event: "complete", ...world.lease(first), output });
+    const detail = await world.detail(first.run.id);
+    t.deepEqual(detail.output, output);
+    t.like(only(detail.attempts), { number: 1, outcome: "COMPLETED" });
+  });
+
   promise("RES-8: an output of undefined is no output", async (t, world) => {
     const first = await claimed(world);
     await world.complete(first);
