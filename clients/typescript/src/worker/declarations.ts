@@ -15,9 +15,9 @@ import {
 } from "../gen/hairtrigger/worker/v1/worker_pb.js";
 import type { TaskDefinition } from "../task.js";
 import { SDK_VERSION } from "../version.js";
-import { durationOf } from "./messages.js";
-import type { RetryPolicy } from "./retry-policy.js";
-import { effectiveMaxDuration } from "./task-plan.js";
+import type { RetryPolicy } from "./attempt/retry-policy.js";
+import { effectiveMaxDuration } from "./attempt/task-plan.js";
+import { durationOf } from "./session/messages.js";
 
 export interface DeclarationDefaults {
   readonly retry: Partial<RetryPolicy> | undefined;

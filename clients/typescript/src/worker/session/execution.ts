@@ -1,6 +1,6 @@
 /** A run in a worker: what it is made of. How it changes is in executions.ts. */
-import type { Assignment } from "../gen/hairtrigger/worker/v1/worker_pb.js";
-import type { Deadline } from "./deadlines.js";
+import type { Assignment } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
+import type { Deadline } from "../deadlines.js";
 import { leaseKey } from "./held-leases.js";
 import { msOf } from "./messages.js";
 import type { AttemptOutcome, Report } from "./report.js";

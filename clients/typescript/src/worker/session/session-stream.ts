@@ -1,8 +1,8 @@
 /** The one place where the worker meets the network: a bidirectional stream over a connection of its own. */
 import { createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
-import type { OpenSessionRequest, OpenSessionResponse } from "../gen/hairtrigger/worker/v1/worker_service_pb.js";
-import { WorkerService } from "../gen/hairtrigger/worker/v1/worker_service_pb.js";
+import type { OpenSessionRequest, OpenSessionResponse } from "../../gen/hairtrigger/worker/v1/worker_service_pb.js";
+import { WorkerService } from "../../gen/hairtrigger/worker/v1/worker_service_pb.js";
 
 export interface SessionStream {
   /** Ends when the server has ended the stream in order; rejects with ConnectError otherwise. */

@@ -9,16 +9,17 @@
  * - Time is looked at in pulse.ts, and the fence also before every message.
  */
 import { create } from "@bufbuild/protobuf";
-import { type Hello, HelloSchema, type Welcome } from "../gen/hairtrigger/worker/v1/worker_pb.js";
+import { type Hello, HelloSchema, type Welcome } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import {
   type OpenSessionRequest,
   OpenSessionRequestSchema,
   type OpenSessionResponse,
-} from "../gen/hairtrigger/worker/v1/worker_service_pb.js";
-import type { LogRecord } from "../run-context.js";
-import type { WorkerClock } from "./clock.js";
+} from "../../gen/hairtrigger/worker/v1/worker_service_pb.js";
+import type { LogRecord } from "../../run-context.js";
+import type { WorkerClock } from "../clock.js";
+import { createDeadlines, type Deadlines } from "../deadlines.js";
+import type { WorkerLog } from "../worker-log.js";
 import { Connection, type ConnectionHost } from "./connection.js";
-import { createDeadlines, type Deadlines } from "./deadlines.js";
 import type { StartAttempt } from "./execution.js";
 import { Executions } from "./executions.js";
 import { DEFAULT_FENCE_PERIODS } from "./fence.js";
@@ -26,7 +27,6 @@ import { LogBuffer } from "./log-buffer.js";
 import { addReport, instructionOf, msOf, reportBytes } from "./messages.js";
 import { Pulse } from "./pulse.js";
 import type { OpenStream } from "./session-stream.js";
-import type { WorkerLog } from "./worker-log.js";
 
 /** What the server told with its welcome. */
 export interface SessionFacts {

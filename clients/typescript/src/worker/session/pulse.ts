@@ -2,7 +2,7 @@
  * The one place where a session looks at the time: heartbeats, the reconnect, the fence (fence.ts), confirmations of pick-ups, and event loops that
  * were blocked. One timer stands at the next of these, a second ahead at most.
  */
-import type { WorkerClock, WorkerTimer } from "./clock.js";
+import type { WorkerClock, WorkerTimer } from "../clock.js";
 import { DEFAULT_FENCE_PERIODS, type FencePeriods, type FenceState, fenceAction, nextCheckMs } from "./fence.js";
 
 export interface PulseParams {

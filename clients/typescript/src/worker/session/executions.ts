@@ -18,8 +18,8 @@
  * - No code of an attempt begins before the server's word: the assignment, or the answer to `started` (limited queues).
  * - A lease is held as held-leases.ts says; only messages of the server change that set.
  */
-import type { Assignment } from "../gen/hairtrigger/worker/v1/worker_pb.js";
-import type { Deadlines } from "./deadlines.js";
+import type { Assignment } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
+import type { Deadlines } from "../deadlines.js";
 import { type Execution, type Held, isUnconfirmed, newHeld, type StartAttempt } from "./execution.js";
 import { HeldLeases, leaseKey } from "./held-leases.js";
 import type { AttemptOutcome, Instruction, Report, ReportEntry } from "./report.js";

@@ -2,7 +2,7 @@
  * What users hang around an attempt (HOK-1…8, RTY-8), in calling order. Hooks of the worker configuration come before a task's own, except
  * that a task's own `catchError` is asked first.
  */
-import type { AnyTaskHooks, CompleteResult, HookParams, TaskHooks } from "../task-hooks.js";
+import type { AnyTaskHooks, CompleteResult, HookParams, TaskHooks } from "../../task-hooks.js";
 import { AttemptError } from "./attempt-failure.js";
 import type { CatchErrorInput } from "./retry-decision.js";
 

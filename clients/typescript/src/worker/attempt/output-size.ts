@@ -1,4 +1,4 @@
-import type { Payload } from "../gen/hairtrigger/v1/payload_pb.js";
+import type { Payload } from "../../gen/hairtrigger/v1/payload_pb.js";
 
 /** Bytes of an output as PAY-6 counts them: UTF-8 of the JSON text, of a string its own bytes; annotations are not counted. */
 export function outputBytes(output: Payload | undefined): number {

@@ -1,6 +1,6 @@
 /** What a worker reports about a run, and what the server answers; the wire's forms are in messages.ts. */
-import type { Payload } from "../gen/hairtrigger/v1/payload_pb.js";
-import type { Failure } from "../gen/hairtrigger/v1/run_pb.js";
+import type { Payload } from "../../gen/hairtrigger/v1/payload_pb.js";
+import type { Failure } from "../../gen/hairtrigger/v1/run_pb.js";
 
 export type Report =
   /** Confirms a pick-up before any code runs (RUN-6). */

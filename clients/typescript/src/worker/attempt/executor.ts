@@ -1,15 +1,15 @@
 /** Turns an assignment into code that runs: opens the spec, finds the task, makes the context, starts the attempt. */
 import { create, fromBinary } from "@bufbuild/protobuf";
-import { type RunSpec, RunSpecSchema } from "../gen/hairtrigger/v1/run_pb.js";
+import { type RunSpec, RunSpecSchema } from "../../gen/hairtrigger/v1/run_pb.js";
+import type { WorkerClock } from "../clock.js";
+import type { StartAttempt } from "../session/execution.js";
+import type { WorkerLog } from "../worker-log.js";
 import { Attempt, type AttemptParams } from "./attempt.js";
 import { AttemptError } from "./attempt-failure.js";
-import type { WorkerClock } from "./clock.js";
 import { runContext } from "./context.js";
-import type { StartAttempt } from "./execution.js";
 import { hookPlan } from "./hooks.js";
 import { resolveRetryPolicy } from "./retry-policy.js";
 import { effectiveMaxDuration, policyOf, type TaskPlan } from "./task-plan.js";
-import type { WorkerLog } from "./worker-log.js";
 
 export interface ExecutorParams {
   readonly plans: ReadonlyMap<string, TaskPlan>;

@@ -1,5 +1,5 @@
 /** A task as this worker runs it: its definition with the worker configuration behind it. Made once, when the worker starts. */
-import type { TaskDefinition } from "../task.js";
+import type { TaskDefinition } from "../../task.js";
 import { type HookPlan, type HookSet, hookPlan } from "./hooks.js";
 import { type RetryPolicy, resolveRetryPolicy } from "./retry-policy.js";
 

@@ -15,8 +15,8 @@
  * - Pauses between connections grow from 50 ms to 3 s, with jitter, and start again at 50 ms after a welcome that held for a while.
  * - Nothing ends this but `close()`: whether an error is final for the caller of `startWorker` is decided by who listens to `failed`.
  */
-import type { OpenSessionRequest, OpenSessionResponse } from "../gen/hairtrigger/worker/v1/worker_service_pb.js";
-import type { WorkerClock, WorkerTimer } from "./clock.js";
+import type { OpenSessionRequest, OpenSessionResponse } from "../../gen/hairtrigger/worker/v1/worker_service_pb.js";
+import type { WorkerClock, WorkerTimer } from "../clock.js";
 import type { OpenStream, SessionStream } from "./session-stream.js";
 
 /** What the connection asks of the worker. None of these may throw. */

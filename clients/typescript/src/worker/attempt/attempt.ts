@@ -13,16 +13,16 @@
  * - What nobody uses costs nothing: without hooks there are two promises, and the AbortController is made when somebody asks for the signal.
  */
 
-import { engineFailure, failureOf } from "../convert/failure.js";
-import { payloadMessage, payloadValue } from "../convert/payload.js";
-import type { RunSpec } from "../gen/hairtrigger/v1/run_pb.js";
-import { enterRun, type LogRecord, type RunContext, type TaskRunContext } from "../run-context.js";
-import type { CompleteResult, HookParams } from "../task-hooks.js";
+import { engineFailure, failureOf } from "../../convert/failure.js";
+import { payloadMessage, payloadValue } from "../../convert/payload.js";
+import type { RunSpec } from "../../gen/hairtrigger/v1/run_pb.js";
+import { enterRun, type LogRecord, type RunContext, type TaskRunContext } from "../../run-context.js";
+import type { CompleteResult, HookParams } from "../../task-hooks.js";
+import type { AttemptInput, RunningAttempt } from "../session/execution.js";
+import type { AttemptOutcome } from "../session/report.js";
 import { AttemptError } from "./attempt-failure.js";
-import type { AttemptInput, RunningAttempt } from "./execution.js";
 import { callHooks, runInside } from "./hooks.js";
 import { outputBytes } from "./output-size.js";
-import type { AttemptOutcome } from "./report.js";
 import { decideRetry } from "./retry-decision.js";
 import type { RetryPolicy } from "./retry-policy.js";
 import type { TaskPlan } from "./task-plan.js";

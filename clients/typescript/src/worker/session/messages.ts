@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { DurationSchema } from "@bufbuild/protobuf/wkt";
-import type { Acknowledgement, HeldInstruction } from "../gen/hairtrigger/worker/v1/worker_pb.js";
+import type { Acknowledgement, HeldInstruction } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import {
   CompletedSchema,
   EndedSchema,
@@ -10,8 +10,8 @@ import {
   InterruptedSchema,
   StartedSchema,
   TimedOutSchema,
-} from "../gen/hairtrigger/worker/v1/worker_pb.js";
-import type { OpenSessionRequest } from "../gen/hairtrigger/worker/v1/worker_service_pb.js";
+} from "../../gen/hairtrigger/worker/v1/worker_pb.js";
+import type { OpenSessionRequest } from "../../gen/hairtrigger/worker/v1/worker_service_pb.js";
 import type { Instruction, ReportEntry } from "./report.js";
 
 /** Puts a report into the list of its kind. */
