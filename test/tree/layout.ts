@@ -121,6 +121,12 @@ export const ROOMS: readonly Room[] = [
     imports: ["server/store/", "server/domain/", "test/support/"],
     packages: ["*"],
   },
+  {
+    name: "store bench",
+    at: ["test/bench/store-bench.ts"],
+    imports: ["server/store/", "server/domain/", "test/bench/", "test/support/"],
+    packages: ["*"],
+  },
   // Histories need the engine without sockets: a real stream has an order of its own that no seed repeats.
   {
     name: "simulation",
