@@ -88,11 +88,21 @@ async function execute(thread: Thread | undefined, calls: readonly Call[]): Prom
 
 function executeAsk(calls: readonly Call[]): Ask {
   const rows: InsertRow[] = [];
-  const sent = calls.map((call): SentCall => {
-    if (call.verb !== "insertRuns") return call;
+  const sent: SentCall[] = [];
+  let counts: number[] | undefined;
+  for (const call of calls) {
+    if (call.verb !== "insertRuns") {
+      sent.push(call);
+      counts = undefined;
+      continue;
+    }
+    if (counts === undefined) {
+      counts = [];
+      sent.push({ verb: call.verb, counts });
+    }
+    counts.push(call.inserts.length);
     rows.push(...call.inserts);
-    return { verb: call.verb, count: call.inserts.length };
-  });
+  }
   return { kind: "execute", calls: sent, rows: rows.length === 0 ? undefined : packRows(rows) };
 }
 

@@ -5,6 +5,7 @@
 import type { RunKey, RunState } from "../../domain/run.js";
 import type { ChangeResult, ClaimedRun, RunPage } from "../store.js";
 import type { Outcome } from "./group.js";
+import type { InsertAnswer } from "./insert-row.js";
 import type { VerbName } from "./verbs.js";
 
 type PackedKey = readonly [
@@ -197,6 +198,15 @@ type Exchange = (value: unknown, swap: (run: unknown) => unknown) => unknown;
 const list: Exchange = (value, swap) =>
   (value as readonly unknown[]).map((run) => (run === undefined ? run : swap(run)));
 
+const CREATED: InsertAnswer = { kind: "created", queueLimitIgnored: false };
+
+/** All created: how many. Nearly every insert is, and a number is copied for nothing. */
+function shortInserts(value: unknown): unknown {
+  const answers = value as readonly InsertAnswer[];
+  const areCreated = answers.every((answer) => answer.kind === "created" && !answer.queueLimitIgnored);
+  return areCreated ? answers.length : answers;
+}
+
 const EXCHANGES: Partial<Record<VerbName, Exchange>> = {
   readRuns: list,
   findRuns: list,
@@ -208,6 +218,8 @@ const EXCHANGES: Partial<Record<VerbName, Exchange>> = {
     (value as readonly (readonly ClaimedRun[])[]).map((claims) =>
       claims.map((claim) => ({ ...claim, run: swap(claim.run) })),
     ),
+  insertRuns: (value) =>
+    typeof value === "number" ? Array.from({ length: value }, () => CREATED) : shortInserts(value),
   changeRuns: (value, swap) =>
     (value as readonly ChangeResult[]).map((result) => {
       return result.run === undefined ? result : { ...result, run: swap(result.run) };

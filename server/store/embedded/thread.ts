@@ -17,10 +17,10 @@ export interface ThreadData {
   readonly directory: string;
 }
 
-/** A call as it travels: of an insert the number of its rows, which are packed beside the calls. */
+/** Calls as they travel: of inserts that stand side by side the numbers of their rows, which are packed beside the calls. */
 export type SentCall =
   | Exclude<Call, { readonly verb: "insertRuns" }>
-  | { readonly verb: "insertRuns"; readonly count: number };
+  | { readonly verb: "insertRuns"; readonly counts: readonly number[] };
 
 export type Ask =
   | { readonly kind: "open" }
@@ -109,13 +109,14 @@ function serve(data: ThreadData): void {
 /** Carries out a message and those that wait behind it, as one group. @returns the first message that is not of the group. */
 function executeGroup(port: MessagePort, role: Role, first: ExecuteAsk): Ask | undefined {
   const asks = [receivedCalls(first)];
-  let count = first.calls.length;
+  let count = asks[0]?.length ?? 0;
   let next: Ask | undefined;
   while (count < GROUP_MAX) {
     next = receive(port);
     if (next?.kind !== "execute") break;
-    asks.push(receivedCalls(next));
-    count += next.calls.length;
+    const calls = receivedCalls(next);
+    asks.push(calls);
+    count += calls.length;
     next = undefined;
   }
   const outcomes = answer(() => role.execute(asks.flat()));
@@ -140,9 +141,9 @@ function packed(calls: readonly Call[], outcomes: readonly Outcome[]): Answer {
 function receivedCalls({ calls, rows }: ExecuteAsk): readonly Call[] {
   const unpacked = rows === undefined ? [] : unpackRows(rows);
   let taken = 0;
-  return calls.map((call) => {
-    if (call.verb !== "insertRuns") return call;
-    return { verb: call.verb, inserts: unpacked.slice(taken, (taken += call.count)) };
+  return calls.flatMap((call): readonly Call[] => {
+    if (call.verb !== "insertRuns") return [call];
+    return call.counts.map((count) => ({ verb: call.verb, inserts: unpacked.slice(taken, (taken += count)) }));
   });
 }
 
