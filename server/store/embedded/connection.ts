@@ -10,7 +10,7 @@ import { migrate } from "./schema.js";
 const CHECKPOINT_PAGES = 4_000;
 
 /** Page cache, in KiB. */
-const CACHE_KIB = 65_536;
+const CACHE_KIB = 32_768;
 
 export function openForWriting(location: string): Context {
   const db = new Database({ location, isReadOnly: false });

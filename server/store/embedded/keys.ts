@@ -50,8 +50,5 @@ export function resetKey(context: Context, params: ResetKey): { readonly runId: 
 }
 
 export function clearKey(context: Context, row: number): void {
-  context.db.run(
-    "UPDATE runs SET key_hash = NULL, key_text = NULL, key_scope = NULL, key_expires_ms = NULL WHERE row = ?",
-    row,
-  );
+  context.db.run("UPDATE runs SET key_hash = NULL, key_expires_ms = NULL WHERE row = ?", row);
 }

@@ -1,14 +1,12 @@
 /** Runs as readers see them. */
 import type { Failure } from "../../domain/failure.js";
-import { encodeId } from "../../domain/ids.js";
 import type { AttemptSummary, RunState } from "../../domain/run.js";
-import { statusOfPlace } from "../../domain/run-machine.js";
 import type { LogLine, RelatedRun, RunDetail, RunRef } from "../store.js";
 import { completedAttempt, findRun } from "./change.js";
 import { readMetadata, specOf } from "./claim.js";
 import type { Context } from "./context.js";
-import { bytesAt, numberAt, optionalBytesAt, optionalTextAt, type Row, textAt } from "./database.js";
-import { placeOfNumber, RUN_COLUMN_COUNT, RUN_COLUMNS, readRun, runIdBytes, triggerFunctionOf } from "./run-row.js";
+import { optionalBytesAt, optionalTextAt, type Row, textAt } from "./database.js";
+import { RUN_COLUMN_COUNT, RUN_COLUMNS, readRun, runIdBytes } from "./run-row.js";
 
 /** RUN-10: related runs that are shown. */
 const CHILDREN_MAX = 100;
@@ -72,31 +70,21 @@ export function linesOf(json: string): readonly LogLine[] {
   return JSON.parse(json);
 }
 
-const RELATED_COLUMNS = "id, task, place, depth, trigger_function, batch";
+const RELATED_SQL = `SELECT ${RUN_COLUMNS} FROM runs WHERE id = ? AND env = ?`;
+const CHILDREN_SQL = `SELECT ${RUN_COLUMNS} FROM runs WHERE parent = ? AND env = ? ORDER BY created_ms, row LIMIT ${CHILDREN_MAX}`;
 
 function relatedRun(context: Context, env: number, runId: string | undefined): RelatedRun | undefined {
   const id = runId === undefined ? undefined : runIdBytes(runId);
   if (id === undefined) return undefined;
-  const row = context.db.get(`SELECT ${RELATED_COLUMNS} FROM runs WHERE id = ? AND env = ?`, id, env);
+  const row = context.db.get(RELATED_SQL, id, env);
   return row === undefined ? undefined : readRelated(context, row);
 }
 
 function childrenOf(context: Context, env: number, runId: string): readonly RelatedRun[] {
-  const rows = context.db.all(
-    `SELECT ${RELATED_COLUMNS} FROM runs WHERE parent = ? AND env = ? ORDER BY created_ms, row LIMIT ${CHILDREN_MAX}`,
-    runId,
-    env,
-  );
-  return rows.map((row) => readRelated(context, row));
+  return context.db.all(CHILDREN_SQL, runId, env).map((row) => readRelated(context, row));
 }
 
 function readRelated(context: Context, row: Row): RelatedRun {
-  return {
-    runId: encodeId("run", bytesAt(row, 0)),
-    status: statusOfPlace(placeOfNumber(numberAt(row, 2))).status,
-    taskId: context.names.taskName(numberAt(row, 1)),
-    depth: numberAt(row, 3),
-    triggerFunction: triggerFunctionOf(numberAt(row, 4)),
-    batchId: optionalTextAt(row, 5),
-  };
+  const { id, status, taskId, depth, triggerFunction, batchId } = readRun(row, context.names).state;
+  return { runId: id, status, taskId, depth, triggerFunction, batchId };
 }

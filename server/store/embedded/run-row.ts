@@ -43,13 +43,6 @@ export const PLACE_COUNT = PLACES.length;
 /** Places from here on are final. */
 export const FINAL_FROM = 6;
 
-const TRIGGER_FUNCTIONS = [
-  "trigger",
-  "triggerAndWait",
-  "batchTrigger",
-  "batchTriggerAndWait",
-] as const satisfies readonly TriggerFunction[];
-
 export function placeNumber(place: RunPlace): number {
   return PLACE_NUMBERS.get(place) ?? 0;
 }
@@ -58,10 +51,6 @@ export function placeOfNumber(place: number): RunPlace {
   const known = PLACES[place];
   if (known === undefined) throw new TypeError(`unknown place ${place}`);
   return known;
-}
-
-export function triggerFunctionOf(code: number): TriggerFunction {
-  return TRIGGER_FUNCTIONS[code] ?? "trigger";
 }
 
 /** A row of `runs`, with what the state itself does not say. */
@@ -81,21 +70,20 @@ export interface StoredRun {
 
 /**
  * What {@link readRun} reads. The state comes as one JSON array: a row of sixty values costs the binding three times what one text costs,
- * its making and parsing included (56 against 20 µs). JSON cannot say blobs, and SQLite cuts its fractions to 15 digits, so these come
- * beside it.
+ * its making and parsing included (56 against 20 µs).
  */
-export const RUN_COLUMNS = `id, key_hash, priority_s, json_array(row, env, task, place, version, queue, partition, target, order_ms, fence, attempt, session, report_fence, pick_up_ms,
- pick_up_failures, interruptions, created_ms, updated_ms, started_ms, finished_ms, attempt_started_ms, active_since_ms,
- attempt_active_ms, earlier_active_ms, due_ms, delayed_until_ms, ttl_ms, ttl_text, expire_ms, expired_ms, max_attempts,
- policy_max_attempts, max_duration_s, attempt_max_duration_s, deadline_ms, retry_ms, waiting_for, awaited, todo,
- concurrency_key, key_text, key_scope, key_expires_ms, batch, batch_index, parent, root, depth, replay_of,
- trigger_function, is_test, tags, has_results)`;
+export const RUN_COLUMNS = `id, key_hash, fixed, json_array(
+ row, env, task, place, version, queue, partition, target, order_ms, fence, attempt, session, report_fence,
+ pick_up_ms, pick_up_failures, interruptions, created_ms, updated_ms, started_ms, finished_ms, attempt_started_ms,
+ active_since_ms, attempt_active_ms, earlier_active_ms, due_ms, delayed_until_ms, expire_ms, expired_ms,
+ policy_max_attempts, attempt_max_duration_s, deadline_ms, retry_ms, waiting_for, awaited, todo, tags, has_results)`;
 
 /** How many columns {@link RUN_COLUMNS} gives; a query may add its own behind them. */
 export const RUN_COLUMN_COUNT = 4;
 
 export function readRun(row: Row, names: Names): StoredRun {
   const values: Row = JSON.parse(textAt(row, 3));
+  const fixed = fixedOf(optionalTextAt(row, 2));
   const queue = numberAt(values, 5);
   const task = numberAt(values, 2);
   const env = numberAt(values, 1);
@@ -108,41 +96,41 @@ export function readRun(row: Row, names: Names): StoredRun {
     readiness,
     version: numberAt(values, 4),
     queue: names.queueName(queue),
-    concurrencyKey: optionalTextAt(values, 39),
+    concurrencyKey: fixed[1] ?? undefined,
     orderMs: numberAt(values, 8),
-    prioritySeconds: numberAt(row, 2),
+    prioritySeconds: fixed[0],
     dueMs: optionalNumberAt(values, 24),
     delayedUntilMs: optionalNumberAt(values, 25),
-    ttlMs: optionalNumberAt(values, 26),
-    ttlText: optionalTextAt(values, 27),
-    expireAtMs: optionalNumberAt(values, 28),
-    expiredAtMs: optionalNumberAt(values, 29),
+    ttlMs: fixed[2] ?? undefined,
+    ttlText: fixed[3] ?? undefined,
+    expireAtMs: optionalNumberAt(values, 26),
+    expiredAtMs: optionalNumberAt(values, 27),
     attempt: numberAt(values, 10),
-    maxAttempts: optionalNumberAt(values, 30),
-    policyMaxAttempts: optionalNumberAt(values, 31),
-    maxDurationSeconds: optionalNumberAt(values, 32),
-    attemptMaxDurationSeconds: optionalNumberAt(values, 33),
-    deadlineMs: optionalNumberAt(values, 34),
-    retryAtMs: optionalNumberAt(values, 35),
+    maxAttempts: fixed[4] ?? undefined,
+    policyMaxAttempts: optionalNumberAt(values, 28),
+    maxDurationSeconds: fixed[5] ?? undefined,
+    attemptMaxDurationSeconds: optionalNumberAt(values, 29),
+    deadlineMs: optionalNumberAt(values, 30),
+    retryAtMs: optionalNumberAt(values, 31),
     sessionId: optionalTextAt(values, 11),
     pickUpDeadlineMs: optionalNumberAt(values, 13),
     pickUpFailures: numberAt(values, 14),
     interruptions: numberAt(values, 15),
     fence: numberAt(values, 9),
     reportFence: optionalNumberAt(values, 12),
-    waitingFor: optionalTextAt(values, 36),
-    awaited: numberAt(values, 37) === 1,
-    todo: numberAt(values, 38),
-    key: keyOf(row, values),
-    batchId: optionalTextAt(values, 43),
-    batchIndex: optionalNumberAt(values, 44),
-    parentRunId: optionalTextAt(values, 45),
-    rootRunId: optionalTextAt(values, 46),
-    depth: numberAt(values, 47),
-    replayOf: optionalTextAt(values, 48),
-    triggerFunction: triggerFunctionOf(numberAt(values, 49)),
-    isTest: numberAt(values, 50) === 1,
-    tags: tagsOf(optionalTextAt(values, 51)),
+    waitingFor: optionalTextAt(values, 32),
+    awaited: numberAt(values, 33) === 1,
+    todo: numberAt(values, 34),
+    key: keyOf(row, fixed),
+    batchId: fixed[9] ?? undefined,
+    batchIndex: fixed[10] ?? undefined,
+    parentRunId: fixed[11] ?? undefined,
+    rootRunId: fixed[12] ?? undefined,
+    depth: fixed[13],
+    replayOf: fixed[14] ?? undefined,
+    triggerFunction: fixed[15],
+    isTest: fixed[16],
+    tags: tagsOf(optionalTextAt(values, 35)),
     createdAtMs: numberAt(values, 16),
     updatedAtMs: numberAt(values, 17),
     startedAtMs: optionalNumberAt(values, 18),
@@ -159,24 +147,89 @@ export function readRun(row: Row, names: Names): StoredRun {
     queue,
     partition: optionalNumberAt(values, 6),
     target: optionalNumberAt(values, 7),
-    hasResults: numberAt(values, 52) === 1,
+    hasResults: numberAt(values, 36) === 1,
     state,
   };
 }
 
-function keyOf(row: Row, values: Row): RunState["key"] {
+/** What the trigger fixed and no change moves, as one JSON text; NULL where all of it is ordinary. JSON makes null of undefined. */
+type Fixed = readonly [
+  prioritySeconds: number,
+  concurrencyKey: string | null | undefined,
+  ttlMs: number | null | undefined,
+  ttlText: string | null | undefined,
+  maxAttempts: number | null | undefined,
+  maxDurationSeconds: number | null | undefined,
+  keyText: string | null | undefined,
+  keyScope: KeyScope | null | undefined,
+  keyExpiresAtMs: number | null | undefined,
+  batchId: string | null | undefined,
+  batchIndex: number | null | undefined,
+  parentRunId: string | null | undefined,
+  rootRunId: string | null | undefined,
+  depth: number,
+  replayOf: string | null | undefined,
+  triggerFunction: TriggerFunction,
+  isTest: boolean,
+];
+
+const ORDINARY: Fixed = [
+  0,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  0,
+  undefined,
+  "trigger",
+  false,
+];
+
+function fixedText(run: RunState): string | null {
+  const fixed: Fixed = [
+    run.prioritySeconds,
+    run.concurrencyKey,
+    run.ttlMs,
+    run.ttlText,
+    run.maxAttempts,
+    run.maxDurationSeconds,
+    run.key?.text,
+    run.key?.scope,
+    run.key?.expiresAtMs,
+    run.batchId,
+    run.batchIndex,
+    run.parentRunId,
+    run.rootRunId,
+    run.depth,
+    run.replayOf,
+    run.triggerFunction,
+    run.isTest,
+  ];
+  return fixed.every((value, index) => value === ORDINARY[index]) ? null : JSON.stringify(fixed);
+}
+
+function fixedOf(json: string | undefined): Fixed {
+  return json === undefined ? ORDINARY : JSON.parse(json);
+}
+
+/** A run that has lost its key has no `key_hash` any more, whatever was fixed. */
+function keyOf(row: Row, fixed: Fixed): RunState["key"] {
   const hash = optionalBytesAt(row, 1);
   if (hash === undefined) return undefined;
   return {
     recordHash: bytesToHex(hash),
-    text: optionalTextAt(values, 40) ?? "",
-    scope: scopeOf(optionalTextAt(values, 41)),
-    expiresAtMs: numberAt(values, 42),
+    text: fixed[6] ?? "",
+    scope: fixed[7] ?? undefined,
+    expiresAtMs: fixed[8] ?? 0,
   };
-}
-
-function scopeOf(text: string | undefined): KeyScope | undefined {
-  return text === "run" || text === "attempt" || text === "global" ? text : undefined;
 }
 
 const NO_TAGS: readonly string[] = [];
@@ -223,25 +276,13 @@ const CHANGING: readonly Column[] = [
   ["tags", (run) => (run.tags.length === 0 ? null : JSON.stringify(run.tags))],
 ];
 
-/** Columns that stay as the trigger made them; a lost key is cleared by keys.ts. */
+/** Columns that stay as the trigger made them: `fixed`, and of what it has those that a query asks for. */
 const FIXED: readonly Column[] = [
   ["created_ms", (run) => run.createdAtMs],
-  ["ttl_ms", (run) => run.ttlMs ?? null],
-  ["ttl_text", (run) => run.ttlText ?? null],
-  ["max_attempts", (run) => run.maxAttempts ?? null],
-  ["max_duration_s", (run) => run.maxDurationSeconds ?? null],
-  ["priority_s", (run) => (run.prioritySeconds === 0 ? null : run.prioritySeconds)],
-  ["concurrency_key", (run) => run.concurrencyKey ?? null],
-  ["key_text", (run) => run.key?.text ?? null],
-  ["key_scope", (run) => run.key?.scope ?? null],
+  ["fixed", fixedText],
   ["key_expires_ms", (run) => run.key?.expiresAtMs ?? null],
   ["batch", (run) => run.batchId ?? null],
-  ["batch_index", (run) => run.batchIndex ?? null],
   ["parent", (run) => run.parentRunId ?? null],
-  ["root", (run) => run.rootRunId ?? null],
-  ["depth", (run) => (run.depth === 0 ? null : run.depth)],
-  ["replay_of", (run) => run.replayOf ?? null],
-  ["trigger_function", (run) => TRIGGER_FUNCTIONS.indexOf(run.triggerFunction) || null],
   ["is_test", (run) => (run.isTest ? 1 : null)],
   ["is_elsewhere", (run) => (run.queue === queueNameForTask(run.taskId) ? null : 1)],
 ];
@@ -318,14 +359,9 @@ export const TEXT_COLUMNS: ReadonlySet<string> = new Set([
   "session",
   "waiting_for",
   "tags",
-  "ttl_text",
-  "concurrency_key",
-  "key_text",
-  "key_scope",
+  "fixed",
   "batch",
   "parent",
-  "root",
-  "replay_of",
 ]);
 
 /** The columns that a change moves, but for those that the store derives. */

@@ -3,6 +3,8 @@
  *
  * - `runs` holds the state in columns, a small spec and the small output of a run that completed at its first attempt. What a claim or a
  *   report need not move lies beside it: large specs, metadata, results (output, failure, attempts), logs.
+ * - What a run's state can change is a column; what its trigger fixed is one JSON text (`fixed`), NULL where all of it is ordinary, beside
+ *   columns for what queries ask for.
  * - A run that can be claimed has a `target`: its task, or (negative) the session that it is bound to. `heads` has the best such run of
  *   each partition and target, *open* while the partition has room: what a claim looks at. Heads are kept exact by the transaction that
  *   changes the runs (pending.ts).
@@ -58,13 +60,10 @@ CREATE TABLE runs (
   pick_up_ms INTEGER, pick_up_failures INTEGER NOT NULL DEFAULT 0, interruptions INTEGER NOT NULL DEFAULT 0,
   created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, started_ms INTEGER, finished_ms INTEGER, purge_key INTEGER,
   attempt_started_ms INTEGER, active_since_ms INTEGER, attempt_active_ms INTEGER NOT NULL DEFAULT 0,
-  earlier_active_ms INTEGER NOT NULL DEFAULT 0, due_ms INTEGER, delayed_until_ms INTEGER, ttl_ms INTEGER, ttl_text TEXT,
-  expire_ms INTEGER, expired_ms INTEGER, max_attempts INTEGER, policy_max_attempts INTEGER, max_duration_s INTEGER,
-  attempt_max_duration_s INTEGER, deadline_ms INTEGER, retry_ms INTEGER, waiting_for TEXT,
-  awaited INTEGER NOT NULL DEFAULT 0, todo INTEGER NOT NULL DEFAULT 0, priority_s REAL NOT NULL DEFAULT 0,
-  concurrency_key TEXT, key_hash BLOB, key_text TEXT, key_scope TEXT, key_expires_ms INTEGER, batch TEXT,
-  batch_index INTEGER, parent TEXT, root TEXT, depth INTEGER NOT NULL DEFAULT 0, replay_of TEXT,
-  trigger_function INTEGER NOT NULL DEFAULT 0, is_test INTEGER NOT NULL DEFAULT 0, tags TEXT,
+  earlier_active_ms INTEGER NOT NULL DEFAULT 0, due_ms INTEGER, delayed_until_ms INTEGER, expire_ms INTEGER,
+  expired_ms INTEGER, policy_max_attempts INTEGER, attempt_max_duration_s INTEGER, deadline_ms INTEGER, retry_ms INTEGER,
+  waiting_for TEXT, awaited INTEGER NOT NULL DEFAULT 0, todo INTEGER NOT NULL DEFAULT 0, tags TEXT, fixed TEXT,
+  key_hash BLOB, key_expires_ms INTEGER, batch TEXT, parent TEXT, is_test INTEGER NOT NULL DEFAULT 0,
   is_elsewhere INTEGER NOT NULL DEFAULT 0, request BLOB, has_metadata INTEGER NOT NULL DEFAULT 0,
   has_results INTEGER NOT NULL DEFAULT 0, spec BLOB, output BLOB
 );
