@@ -65,13 +65,15 @@ export function startLedgerProducer(
   options: Omit<LedgerProducerOptions, "ledger">,
 ): LedgerProducer {
   const child = spawned(PRODUCER, { ...options, ledger: ledger.path }, server);
-  const done = once(child, "exit").then(([exitCode]) => {
-    if (exitCode !== 0) throw new Error(`producer ${options.name} ended with ${String(exitCode)}`);
-  });
   return {
-    done,
+    done: ended(child, options.name),
     async kill() {
       await endChild(child, "SIGKILL");
     },
   };
+}
+
+async function ended(child: ChildProcess, name: string): Promise<void> {
+  const [exitCode] = await once(child, "exit");
+  if (exitCode !== 0) throw new Error(`producer ${name} ended with ${String(exitCode)}`);
 }
