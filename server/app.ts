@@ -196,6 +196,7 @@ export class App implements AsyncDisposable {
       engine,
       authentication: this.#authentication(keys.all, clock, entropy),
       clock,
+      entropy,
       limits: this.limits,
       checkWritable: () => store.checkWritable(),
       secret: await store.readSecret(),

@@ -21,6 +21,9 @@ import type { Clock } from "./clock.js";
 import type { Entropy } from "./entropy.js";
 import type { EventSink } from "./events.js";
 
+/** What the verbs give and take of the records, for those above the engine, who do not know the store. */
+export type { ClaimedRun, LogLine, RelatedRun, RunCursor, RunDetail, RunFilter } from "../store/store.js";
+
 export interface EngineDeps {
   readonly store: Store;
   readonly signals: Signals;

@@ -3,12 +3,14 @@
  * before the body is read (TRG-10), bodies are bounded (PAY-12), unary calls get a deadline, and the end of the call is told to telemetry.
  * Inside it the interceptors see the decoded message.
  */
-import { randomUUID } from "node:crypto";
 import { type ConnectError, type ConnectRouter, createConnectRouter, createContextValues } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { compressionBrotli, compressionGzip, universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { Principal } from "../auth/principal.js";
 import type { Limits } from "../domain/limits.js";
+import type { Clock } from "../engine/clock.js";
+import type { Entropy } from "../engine/entropy.js";
+import type { HintReceiver } from "../signals/signals.js";
 import { type Answer, answerOf, grpcRefusalAnswer, refusalAnswer, type Settle } from "./answer.js";
 import { streamedBody, wholeBody } from "./body.js";
 import { callScopeKey } from "./call-scope.js";
@@ -29,9 +31,11 @@ import { deadline } from "./interceptors/deadline.js";
 import { refuse } from "./interceptors/refuse.js";
 import { validate } from "./interceptors/validate.js";
 import type { HttpRequest, HttpResponse, RequestListener } from "./listen.js";
+import { answerHints } from "./hints.js";
 import type { RpcLog } from "./log.js";
 import { methodPath } from "./method-path.js";
 import { answerPlain, pathOf } from "./plain.js";
+import { randomName } from "./random-name.js";
 import type { Readiness } from "./readiness.js";
 import { writeAnswer } from "./write-answer.js";
 
@@ -44,9 +48,13 @@ export interface Routes {
   readonly selfValidated: ReadonlySet<string>;
   readonly authenticate: (header: string | undefined) => Promise<Principal>;
   readonly readiness: Readiness;
+  /** Takes hints of other servers; undefined: there are none. */
+  readonly hints: HintReceiver | undefined;
   readonly limits: Pick<Limits, "bodyBinaryBytesMax" | "bodyJsonBytesMax">;
   readonly allowedOrigins: AllowedOrigins;
   readonly log: RpcLog;
+  readonly clock: Clock;
+  readonly entropy: Entropy;
 }
 
 /** For unary calls that name no deadline (design 14). */
@@ -63,6 +71,7 @@ export function createRequestListener(routes: Routes): RequestListener {
   return (request, response) => {
     if (answerCors(routes.allowedOrigins, request, response)) return;
     if (answerPlain(routes.readiness, request, response)) return;
+    if (routes.hints !== undefined && answerHints(routes.hints, request, response)) return;
     const isJson = isJsonRequest(request);
     const handler = (isJson ? json : binary).get(pathOf(request));
     const bytesMax = isJson ? limits.bodyJsonBytesMax : limits.bodyBinaryBytesMax;
@@ -102,7 +111,7 @@ class Call {
   readonly #response: HttpResponse;
   readonly #bytesMax: number;
   readonly #requestId: string;
-  readonly #startedMs = performance.now();
+  readonly #startedMs: number;
 
   constructor(routes: Routes, request: HttpRequest, response: HttpResponse, bytesMax: number) {
     this.#routes = routes;
@@ -110,7 +119,8 @@ class Call {
     this.#response = response;
     this.#bytesMax = bytesMax;
     const given = request.headers["x-request-id"];
-    this.#requestId = typeof given === "string" && REQUEST_ID.test(given) ? given : randomUUID();
+    this.#requestId = typeof given === "string" && REQUEST_ID.test(given) ? given : randomName(routes.entropy);
+    this.#startedMs = routes.clock.nowMs();
   }
 
   async serve(handler: UniversalHandler): Promise<void> {
@@ -207,7 +217,7 @@ class Call {
   }
 
   #ended(method: string, protocol: Answer["protocol"], code: string): void {
-    const durationMs = performance.now() - this.#startedMs;
+    const durationMs = this.#routes.clock.nowMs() - this.#startedMs;
     this.#routes.log.callEnded({ requestId: this.#requestId, method, protocol, code, durationMs });
   }
 }

@@ -13,6 +13,7 @@ import type { Authentication } from "../auth/authenticate.js";
 import type { Limits } from "../domain/limits.js";
 import type { Clock } from "../engine/clock.js";
 import type { Engine } from "../engine/engine.js";
+import type { Entropy } from "../engine/entropy.js";
 import { createAuthService } from "./auth-service.js";
 import { createHealth } from "./health.js";
 import type { PageTokens } from "./page-token.js";
@@ -27,6 +28,7 @@ export interface ServiceDeps {
   readonly engine: Engine;
   readonly authentication: Authentication;
   readonly clock: Clock;
+  readonly entropy: Entropy;
   readonly limits: Limits;
   readonly pageTokens: PageTokens;
   readonly readiness: Readiness;

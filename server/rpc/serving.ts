@@ -6,6 +6,8 @@ import type { Authentication } from "../auth/authenticate.js";
 import type { Limits } from "../domain/limits.js";
 import type { Clock, Timer } from "../engine/clock.js";
 import type { Engine } from "../engine/engine.js";
+import type { Entropy } from "../engine/entropy.js";
+import type { HintReceiver } from "../signals/signals.js";
 import type { AllowedOrigins } from "./cors.js";
 import { prepareValidation } from "./interceptors/validate.js";
 import { type Listener, listen } from "./listen.js";
@@ -19,7 +21,10 @@ export interface ServingDeps {
   readonly engine: Engine;
   readonly authentication: Authentication;
   readonly clock: Clock;
+  readonly entropy: Entropy;
   readonly limits: Limits;
+  /** Takes hints of other servers; default: there are none. */
+  readonly hints?: HintReceiver;
   /** Whether the store takes writes, for readiness. */
   readonly checkWritable: () => Promise<ReadinessResult>;
   /** Of the store, 32 bytes: signs page tokens. */
@@ -61,6 +66,7 @@ export function createServing(deps: ServingDeps): Serving {
       engine: deps.engine,
       authentication: deps.authentication,
       clock: deps.clock,
+      entropy: deps.entropy,
       limits: deps.limits,
       pageTokens: createPageTokens(deps.secret),
       readiness,
@@ -72,9 +78,12 @@ export function createServing(deps: ServingDeps): Serving {
       selfValidated: SELF_VALIDATED,
       authenticate: (header) => deps.authentication.authenticate(header),
       readiness,
+      hints: deps.hints,
       limits: deps.limits,
       allowedOrigins: deps.allowedOrigins ?? "*",
       log: deps.log ?? SILENT,
+      clock: deps.clock,
+      entropy: deps.entropy,
     });
     const { host, port } = deps.listen;
     listener = await listen({ host, port, tls: deps.tls, onRequest });

@@ -84,17 +84,22 @@ function writeChunk(response: HttpResponse, chunk: Uint8Array, done: (error?: Er
 }
 
 /**
- * RFC 9113, 8.1: an answer may end a request that is still coming in; without this the caller would upload to nobody. The trailers have to
- * be out first, or the caller sees nothing but a broken stream.
+ * RFC 9113, 8.1: an answer may end a request that is still coming in; without this the caller would upload to nobody, and its open half would
+ * keep the connection from closing. The stream must not break before its trailers, or the caller sees no answer at all: Node sends them in
+ * an immediate of `wantTrailers`, so one that is asked for after it is late enough. (A ping of that moment is not: it can come back within
+ * the same turn.) HTTP/1.1 has no such break: the rest of the body is read and thrown away.
  */
 function stopUpload(request: HttpRequest, response: HttpResponse): void {
-  if (!(response instanceof Http2ServerResponse) || request.complete) return;
+  if (request.complete) return;
+  request.resume();
+  if (!(response instanceof Http2ServerResponse)) return;
   const { stream } = response;
-  const stop = (): void => {
+  const breakOff = (): void => {
     setImmediate(() => {
       if (!stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
     });
   };
-  if (stream.sentTrailers !== undefined || stream.writableFinished) stop();
-  else stream.once("wantTrailers", stop);
+  // A Trailers-Only answer has left already.
+  if (stream.endAfterHeaders || stream.sentHeaders["grpc-status"] !== undefined) breakOff();
+  else stream.once("wantTrailers", breakOff);
 }

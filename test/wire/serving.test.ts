@@ -24,11 +24,9 @@ import {
   TriggerTaskRequestSchema,
   TriggerTaskResponseSchema,
 } from "#proto/hairtrigger/v1/run_service_pb.js";
-import { storeUnavailable } from "../../server/domain/error.js";
-import { encodeGrpcMessage } from "../../server/rpc/grpc-message.js";
 import { type Clients, refusal, refusalOf, startApi } from "../support/api.js";
 import { findProgram, testIf } from "../support/available.js";
-import { startWire, WIRE_KEY } from "./parts.js";
+import { encodeGrpcMessage, startWire, storeUnavailable, WIRE_KEY } from "../support/wire-parts.js";
 import { rawGrpc } from "./raw-grpc.js";
 
 const run = promisify(execFile);

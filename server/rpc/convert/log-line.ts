@@ -1,7 +1,7 @@
 /** Log lines of runs (LOG-1). */
 import { create } from "@bufbuild/protobuf";
 import { LogLineSchema, LogLevel as WireLevel, type LogLine as WireLine } from "#proto/hairtrigger/v1/run_pb.js";
-import type { LogLine } from "../../store/store.js";
+import type { LogLine } from "../../engine/engine.js";
 import { msOfTimestamp, timestampOf } from "./time.js";
 
 const LEVELS = {

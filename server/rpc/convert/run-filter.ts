@@ -3,7 +3,7 @@ import type { RunFilter as WireFilter } from "#proto/hairtrigger/v1/run_service_
 import { parseDuration } from "../../domain/duration.js";
 import { appError, invalidStatus, rejectIfAny, shown, type Violation } from "../../domain/error.js";
 import { RUN_STATUSES } from "../../domain/run-status.js";
-import type { RunCursor, RunFilter } from "../../store/store.js";
+import type { RunCursor, RunFilter } from "../../engine/engine.js";
 import { statusOfWire, wireStatusText } from "./status.js";
 import { msOfDuration, msOfTimestamp } from "./time.js";
 
@@ -28,7 +28,8 @@ export function filterOf(wire: WireFilter | undefined, nowMs: number): RunFilter
     queues: wire.queues,
     // Filters are ANDed: the later beginning holds.
     fromMs: fromMs.length === 0 ? undefined : Math.max(...fromMs),
-    toMs: wire.toTime === undefined ? undefined : Math.ceil(msOfTimestamp(wire.toTime)),
+    // The contract's end is exclusive, the port's is not; runs are created at whole milliseconds.
+    toMs: wire.toTime === undefined ? undefined : Math.ceil(msOfTimestamp(wire.toTime)) - 1,
     isTest: wire.isTest,
     batchId: wire.batchId === "" ? undefined : wire.batchId,
   };

@@ -20,7 +20,7 @@ import { defaultLimits } from "../../domain/limits.js";
 import { MAX_DURATION_NONE } from "../../domain/max-duration.js";
 import { attemptCount, durationMs, isPausing, type RunState } from "../../domain/run.js";
 import { isFinal } from "../../domain/run-status.js";
-import type { RelatedRun, RunDetail } from "../../store/store.js";
+import type { RelatedRun, RunDetail } from "../../engine/engine.js";
 import { wireFailure } from "./failure.js";
 import { wireLogLine } from "./log-line.js";
 import { decodeSpec } from "./spec.js";

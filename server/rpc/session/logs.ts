@@ -1,6 +1,5 @@
 /** Log lines of runs on their way to the record (LOG-1): merged while a write is under way, bounded, and lost rather than waited for. */
-import type { OpenedSession } from "../../engine/engine.js";
-import type { LogLine } from "../../store/store.js";
+import type { LogLine, OpenedSession } from "../../engine/engine.js";
 
 export interface RunLines {
   readonly runId: string;

@@ -2,11 +2,17 @@
 import type { ExecutionContext } from "ava";
 import { invalidCredentials } from "../../server/domain/error.js";
 import { defaultLimits } from "../../server/domain/limits.js";
+import { systemClock } from "../../server/engine/clock.js";
+import { systemEntropy } from "../../server/engine/entropy.js";
 import { prepareValidation } from "../../server/rpc/interceptors/validate.js";
 import { type Listener, listen } from "../../server/rpc/listen.js";
 import type { CallRecord, Fault } from "../../server/rpc/log.js";
 import { createReadiness } from "../../server/rpc/readiness.js";
 import { createRequestListener, type Routes } from "../../server/rpc/routes.js";
+
+// What tests of the wire need of the inside.
+export { storeUnavailable } from "../../server/domain/error.js";
+export { encodeGrpcMessage } from "../../server/rpc/grpc-message.js";
 
 export const WIRE_KEY = "tr_dev_0123456789abcdef";
 
@@ -40,6 +46,8 @@ export async function startWire(
     limits: defaultLimits,
     allowedOrigins: "*",
     log: { callEnded: (call) => calls.push(call), fault: (fault) => faults.push(fault) },
+    clock: systemClock(),
+    entropy: systemEntropy(),
     ...routes,
   });
   await prepareValidation();
