@@ -45,6 +45,7 @@ export async function startWire(
     readiness,
     limits: defaultLimits,
     allowedOrigins: "*",
+    hints: undefined,
     log: { callEnded: (call) => calls.push(call), fault: (fault) => faults.push(fault) },
     clock: systemClock(),
     entropy: systemEntropy(),
