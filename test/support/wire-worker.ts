@@ -27,7 +27,7 @@ import {
 } from "#proto/hairtrigger/worker/v1/worker_service_pb.js";
 
 /** Longest wait for a message that never comes; a hanging test would say less. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 30_000;
 
 const PROTOCOL_VERSION = "0.1";
 

@@ -82,9 +82,10 @@ test("TTL-4: a run that has started once never expires, however often it is queu
   t.is((await worker.failed(lease, {}, 10 * MINUTE)).case, "released");
   t.is(await api.status(runId), "QUEUED");
   await api.pass(5 * MINUTE, worker);
-  t.is(await api.status(runId), "QUEUED");
-  worker.credit(1);
+  t.is(await api.status(runId), "QUEUED", "in its retry pause");
   await api.pass(6 * MINUTE, worker);
+  t.is(await api.status(runId), "QUEUED", "waiting for a worker again");
+  worker.credit(1);
   t.is((await worker.begin()).attempt, 2);
 });
 
