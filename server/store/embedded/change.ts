@@ -9,16 +9,9 @@ import type { ChangeResult } from "../store.js";
 import type { Context } from "./context.js";
 import { optionalTextAt, type SqlValue } from "./database.js";
 import { addTags } from "./insert.js";
-import {
-  type Assigned,
-  changedColumns,
-  RUN_COLUMNS,
-  readRun,
-  runIdBytes,
-  type Shape,
-  type StoredRun,
-} from "./run-row.js";
+import { changedColumns, RUN_COLUMNS, readRun, runIdBytes, type StoredRun } from "./run-row.js";
 import { sessionRow } from "./sessions.js";
+import type { Assigned, Shape } from "./shape.js";
 
 export function changeRuns(context: Context, changes: readonly RunChange[]): readonly ChangeResult[] {
   return changes.map((change) => changeRun(context, change));

@@ -5,7 +5,8 @@
 import { placeOf } from "../../domain/run-machine.js";
 import type { InsertRun, InsertRunResult } from "../store.js";
 import { hexToBytes, type SqlValue } from "./database.js";
-import { insertedColumns, runIdBytes, type Shape } from "./run-row.js";
+import { insertedColumns, runIdBytes } from "./run-row.js";
+import type { Shape } from "./shape.js";
 
 export interface InsertRow {
   readonly environment: string;

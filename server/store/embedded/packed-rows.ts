@@ -4,7 +4,8 @@
  */
 import type { SqlValue } from "./database.js";
 import type { InsertRow } from "./insert-row.js";
-import { Shape, TEXT_COLUMNS } from "./run-row.js";
+import { TEXT_COLUMNS } from "./run-row.js";
+import { Shape } from "./shape.js";
 
 export interface PackedRows {
   readonly numbers: Float64Array;

@@ -4,7 +4,7 @@
  */
 import { decodeId, encodeId } from "../../domain/ids.js";
 import { queueNameForTask } from "../../domain/queue.js";
-import type { KeyScope, RunState, TriggerFunction } from "../../domain/run.js";
+import type { RunState } from "../../domain/run.js";
 import { placeOf, type RunPlace, statusOfPlace } from "../../domain/run-machine.js";
 import {
   bytesAt,
@@ -17,7 +17,9 @@ import {
   type SqlValue,
   textAt,
 } from "./database.js";
+import { type Fixed, fixedOf, fixedText } from "./fixed.js";
 import type { Names } from "./names.js";
+import { type Assigned, NO_COLUMNS } from "./shape.js";
 
 /** The number of a place in the file. The order matters: QUEUED is 1–3, held by a worker 3–5, final from 6 on. Never renumber. */
 const PLACES = [
@@ -152,74 +154,6 @@ export function readRun(row: Row, names: Names): StoredRun {
   };
 }
 
-/** What the trigger fixed and no change moves, as one JSON text; NULL where all of it is ordinary. JSON makes null of undefined. */
-type Fixed = readonly [
-  prioritySeconds: number,
-  concurrencyKey: string | null | undefined,
-  ttlMs: number | null | undefined,
-  ttlText: string | null | undefined,
-  maxAttempts: number | null | undefined,
-  maxDurationSeconds: number | null | undefined,
-  keyText: string | null | undefined,
-  keyScope: KeyScope | null | undefined,
-  keyExpiresAtMs: number | null | undefined,
-  batchId: string | null | undefined,
-  batchIndex: number | null | undefined,
-  parentRunId: string | null | undefined,
-  rootRunId: string | null | undefined,
-  depth: number,
-  replayOf: string | null | undefined,
-  triggerFunction: TriggerFunction,
-  isTest: boolean,
-];
-
-const ORDINARY: Fixed = [
-  0,
-  undefined,
-  undefined,
-  undefined,
-  undefined,
-  undefined,
-  undefined,
-  undefined,
-  undefined,
-  undefined,
-  undefined,
-  undefined,
-  undefined,
-  0,
-  undefined,
-  "trigger",
-  false,
-];
-
-function fixedText(run: RunState): string | null {
-  const fixed: Fixed = [
-    run.prioritySeconds,
-    run.concurrencyKey,
-    run.ttlMs,
-    run.ttlText,
-    run.maxAttempts,
-    run.maxDurationSeconds,
-    run.key?.text,
-    run.key?.scope,
-    run.key?.expiresAtMs,
-    run.batchId,
-    run.batchIndex,
-    run.parentRunId,
-    run.rootRunId,
-    run.depth,
-    run.replayOf,
-    run.triggerFunction,
-    run.isTest,
-  ];
-  return fixed.every((value, index) => value === ORDINARY[index]) ? null : JSON.stringify(fixed);
-}
-
-function fixedOf(json: string | undefined): Fixed {
-  return json === undefined ? ORDINARY : JSON.parse(json);
-}
-
 /** A run that has lost its key has no `key_hash` any more, whatever was fixed. */
 function keyOf(row: Row, fixed: Fixed): RunState["key"] {
   const hash = optionalBytesAt(row, 1);
@@ -298,42 +232,6 @@ const ZERO_BY_DEFAULT: ReadonlySet<string> = new Set([
   "awaited",
   "todo",
 ]);
-
-/**
- * A set of columns, as the text of a statement names them. Shapes are made once: statements are looked up by their text, and a text that
- * is built for every row would have to be hashed for every row.
- */
-export class Shape {
-  readonly columns: readonly string[];
-  /** Separated by a comma and a blank. */
-  readonly text: string;
-  /** `a = ?, b = ?` */
-  readonly assignments: string;
-  readonly #longer = new Map<string, Shape>();
-
-  constructor(columns: readonly string[]) {
-    this.columns = columns;
-    this.text = columns.join(", ");
-    this.assignments = columns.map((column) => `${column} = ?`).join(", ");
-  }
-
-  /** This shape and one more column. */
-  with(column: string): Shape {
-    const known = this.#longer.get(column);
-    if (known !== undefined) return known;
-    const longer = new Shape([...this.columns, column]);
-    this.#longer.set(column, longer);
-    return longer;
-  }
-}
-
-const NO_COLUMNS = new Shape([]);
-
-/** Columns and their values. */
-export interface Assigned {
-  readonly shape: Shape;
-  readonly values: SqlValue[];
-}
 
 /** All of a new run that differs from the defaults of the table, but for ids, hashes and the spec. */
 export function insertedColumns(run: RunState): Assigned {
