@@ -156,6 +156,8 @@ const ALLOWED: readonly RegExp[] = [
   // One row.
   /SCAN answers/,
   /SCAN CONSTANT ROW/,
+  // Lists that came as a parameter.
+  /SCAN \w+ VIRTUAL TABLE/,
   // The rows of the statement itself.
   /SCAN \d+-ROW VALUES CLAUSE/,
   // Of a subquery that was cut to a bound.

@@ -78,6 +78,18 @@ export function insertPromises(promise: Promises): void {
     t.is((await world.list()).length, 1);
   });
 
+  promise("REQ-1: a repeat is told from a new run whatever was written in between", async (t, world) => {
+    const item = world.item({ requestHash: hashOf("r1") });
+    await world.store.insertRuns([item]);
+    // Writes to other records, the newest of many among them: none of them may pass for the run.
+    const session = await world.open();
+    await world.open();
+    await world.complete(await world.claimOne({ session }));
+    await world.open();
+    t.is(only(await world.store.insertRuns([item])).kind, "repeat");
+    t.is((await world.queue("task/job")).queued, 0);
+  });
+
   promise("REQ-1: of concurrent repeats of one request one creates, and all get its run", async (t, world) => {
     const item = world.item({ requestHash: hashOf("r1") });
     const results = await Promise.all(Array.from({ length: 16 }, () => world.store.insertRuns([item])));

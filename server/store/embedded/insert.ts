@@ -116,7 +116,7 @@ function insertPlain(context: Context, rows: readonly InsertRow[]): readonly Ins
     params.push(row.requestHash ?? null, row.spec);
   }
   const { count, lastRow } = context.db.insertMany(sqlOf(first, rows.length), params);
-  const fresh = count === rows.length ? undefined : freshRows(context, rows, lastRow - count);
+  const fresh = count === rows.length ? undefined : freshRows(context, rows, { count, lastRow });
   return rows.map((row, index) => {
     const place = places[index];
     if (place === undefined || (fresh !== undefined && !fresh.has(index))) return repeatOf(context, row);
@@ -124,8 +124,15 @@ function insertPlain(context: Context, rows: readonly InsertRow[]): readonly Ins
   });
 }
 
-/** Which rows went in: those stored behind `before`; of several with one id, the first. */
-function freshRows(context: Context, rows: readonly InsertRow[], before: number): ReadonlySet<number> {
+/** Which rows went in: the last `count` up to `lastRow`; of several with one id, the first. */
+function freshRows(
+  context: Context,
+  rows: readonly InsertRow[],
+  { count, lastRow }: { readonly count: number; readonly lastRow: number },
+): ReadonlySet<number> {
+  // Where none went in, `lastRow` is what the connection inserted last, into whichever table.
+  if (count === 0) return new Set();
+  const before = lastRow - count;
   const seen = new Set<string>();
   const fresh = new Set<number>();
   for (const [index, { id }] of rows.entries()) {

@@ -3,8 +3,8 @@
  *
  * A page is merged from streams, each a range of an index that has the order of the page: of runs by (task, place), for all tasks and
  * places that the filter leaves; or, where the filter names them and fewer runs are in them, of a tag, a queue or a batch. What the
- * streams do not select are conditions on the rows that they pass. A stream is read in pages that double, so that merging hundreds of
- * them reads a few rows of each.
+ * streams do not select are conditions on the rows that they pass. The first entries of all pairs of task and place are one query; a
+ * stream is read further, in pages that double, only when its first entry is on the page.
  */
 
 import { queueLabel } from "../../domain/queue.js";
@@ -13,7 +13,7 @@ import { statusOfPlace } from "../../domain/run-machine.js";
 import type { RunCursor, RunFilter, RunPage, RunQuery } from "../store.js";
 import type { Context } from "./context.js";
 import { bytesAt, numberAt, type SqlValue } from "./database.js";
-import { merge, type Ordered } from "./merge.js";
+import { Merge, type Ordered } from "./merge.js";
 import { PLACE_COUNT, placeOfNumber, RUN_COLUMNS, readRun, runIdBytes } from "./run-row.js";
 
 /** How far candidates are counted to choose the smallest. */
@@ -22,16 +22,25 @@ const COUNTED_MAX = 500;
 /** First page of a stream; each further one is twice as long. */
 const FIRST_PAGE = 2;
 
-/** One range of an index. */
+/** A range of an index, in the order of the page. */
 interface Stream {
   readonly table: "runs" | "run_tags";
   readonly condition: string;
   readonly params: readonly SqlValue[];
 }
 
+/** All pairs of tasks and places: too many to open each, so those that have runs are found by one query. */
+interface Grid {
+  readonly tasks: readonly number[];
+  readonly places: readonly number[];
+  /** A further condition on their runs. */
+  readonly also: string;
+}
+
 /** Streams that together have all runs of the page, and conditions on their rows. */
 interface Plan {
   readonly streams: readonly Stream[];
+  readonly grid: Grid | undefined;
   readonly conditions: readonly Condition[];
 }
 
@@ -92,24 +101,29 @@ function planOf(context: Context, env: number, filter: RunFilter): Plan {
   const queueIds = queues.length === 0 ? undefined : known(queues, (name) => queueNumber(context, env, name));
 
   const base = (): Plan => ({
-    streams: taskStreams(context, tasks ?? allTasks(context, env), places, ""),
+    streams: [],
+    grid: { tasks: tasks ?? allTasks(context, env), places: places ?? ALL_PLACES, also: "" },
     conditions: [...rowConditions(filter), ...inQueues(queueIds), ...withTags(tags), ...inBatch(batchId)],
   });
   const others: Plan[] = [];
   const rows = [...rowConditions(filter), ...oneOf("task", tasks), ...oneOf("place", places)];
   if (batchId !== undefined) {
     const stream: Stream = { table: "runs", condition: "runs.env = ? AND runs.batch = ?", params: [env, batchId] };
-    others.push({ streams: [stream], conditions: [...rows, ...inQueues(queueIds), ...withTags(tags)] });
+    others.push({
+      streams: [stream],
+      grid: undefined,
+      conditions: [...rows, ...inQueues(queueIds), ...withTags(tags)],
+    });
   }
   if (tags.length > 0) {
     const streams = [...new Set(tags)].map((tag): Stream => {
       return { table: "run_tags", condition: "run_tags.env = ? AND run_tags.tag = ?", params: [env, tag] };
     });
-    others.push({ streams, conditions: [...rows, ...inQueues(queueIds), ...inBatch(batchId)] });
+    others.push({ streams, grid: undefined, conditions: [...rows, ...inQueues(queueIds), ...inBatch(batchId)] });
   }
   if (queueIds !== undefined) {
-    const streams = queueStreams(context, env, { queues, queueIds, places });
-    others.push({ streams, conditions: [...rows, ...withTags(tags), ...inBatch(batchId)] });
+    const found = inQueueIndex(context, env, { queues, queueIds, places });
+    others.push({ ...found, conditions: [...rows, ...withTags(tags), ...inBatch(batchId)] });
   }
   if (others.length === 0) return base();
   const candidates = tasks === undefined && places === undefined ? others : [...others, base()];
@@ -125,39 +139,14 @@ function queueNumber(context: Context, env: number, name: string): number | unde
   return row === undefined ? undefined : numberAt(row, 0);
 }
 
+const ALL_PLACES: readonly number[] = Array.from({ length: PLACE_COUNT }, (_, place) => place);
+
 function placesOf({ statuses = [] }: RunFilter): readonly number[] {
-  const places = Array.from({ length: PLACE_COUNT }, (_, place) => place);
-  return places.filter((place) => statuses.includes(statusOfPlace(placeOfNumber(place)).status));
+  return ALL_PLACES.filter((place) => statuses.includes(statusOfPlace(placeOfNumber(place)).status));
 }
 
 function allTasks(context: Context, env: number): readonly number[] {
   return context.db.all("SELECT id FROM tasks WHERE env = ?", env).map((row) => numberAt(row, 0));
-}
-
-/** A stream per task and place; where no place is asked for, only those that the task has runs in. */
-function taskStreams(
-  context: Context,
-  tasks: readonly number[],
-  places: readonly number[] | undefined,
-  also: string,
-): readonly Stream[] {
-  const condition = `runs.task = ? AND runs.place = ?${also}`;
-  return tasks.flatMap((task) =>
-    (places ?? placesWithRuns(context, task)).map(
-      (place): Stream => ({ table: "runs", condition, params: [task, place] }),
-    ),
-  );
-}
-
-function placesWithRuns(context: Context, task: number): readonly number[] {
-  const places: number[] = [];
-  for (let after = -1; ; ) {
-    const sql = "SELECT place FROM runs WHERE task = ? AND place > ? ORDER BY place LIMIT 1";
-    const row = context.db.get(sql, task, after);
-    if (row === undefined) return places;
-    after = numberAt(row, 0);
-    places.push(after);
-  }
 }
 
 interface QueueFilter {
@@ -167,20 +156,20 @@ interface QueueFilter {
 }
 
 /** Runs that were sent to a queue have an index by it; those in their task's own queue are found by the task. */
-function queueStreams(context: Context, env: number, { queues, queueIds, places }: QueueFilter): readonly Stream[] {
-  const sent = queueIds.map(
-    (id): Stream => ({
-      table: "runs",
-      condition: "runs.queue = ? AND runs.is_elsewhere = 1",
-      params: [id],
-    }),
-  );
+function inQueueIndex(
+  context: Context,
+  env: number,
+  { queues, queueIds, places }: QueueFilter,
+): Pick<Plan, "streams" | "grid"> {
+  const condition = "runs.queue = ? AND runs.is_elsewhere = 1";
+  const streams = queueIds.map((id): Stream => ({ table: "runs", condition, params: [id] }));
   const labels = queues.map(queueLabel).filter(({ type }) => type === "task");
   const tasks = known(
     labels.map(({ name }) => name),
     (name) => context.names.findTask(env, name),
   );
-  return [...sent, ...taskStreams(context, tasks, places, " AND runs.is_elsewhere = 0")];
+  const grid = { tasks, places: places ?? ALL_PLACES, also: "runs.is_elsewhere = 0" };
+  return { streams, grid: tasks.length === 0 ? undefined : grid };
 }
 
 /** The candidate with the fewest runs, each counted up to a bound. A guess by kind cannot know that a tag is rare. */
@@ -191,15 +180,21 @@ function smallest(context: Context, candidates: readonly Plan[]): Plan {
   return rest.reduce((best, other) => (other.count < best.count ? other : best), first).plan;
 }
 
-function countUpTo(context: Context, { streams }: Plan): number {
+function countUpTo(context: Context, { streams, grid }: Plan): number {
+  const ranges = [...streams];
+  for (const task of grid?.tasks ?? []) {
+    for (const place of grid?.places ?? []) ranges.push({ ...PAIR, params: [task, place] });
+  }
   let count = 0;
-  for (const { table, condition, params } of streams) {
+  for (const { table, condition, params } of ranges) {
     if (count >= COUNTED_MAX) break;
     const sql = `SELECT COUNT(*) FROM (SELECT 1 FROM ${table} WHERE ${condition} LIMIT ${COUNTED_MAX})`;
     count += numberAt(context.db.get(sql, ...params) ?? [], 0);
   }
   return count;
 }
+
+const PAIR = { table: "runs", condition: "runs.task = ? AND runs.place = ?" } as const;
 
 // ── conditions on rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -231,18 +226,23 @@ function withTags(tags: readonly string[]): readonly Condition[] {
 // ── reading ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** The first entries on one side of a cursor, nearest first, each run once. */
-function entriesOf(context: Context, { streams, conditions }: Plan, side: Side, limit: number): Entry[] {
-  const sources = streams.map((stream) => ({
-    firstPage: FIRST_PAGE,
-    read: (after: Entry | undefined, count: number) => readStream(context, { stream, conditions, side, after, count }),
-  }));
+function entriesOf(context: Context, { streams, grid, conditions }: Plan, side: Side, limit: number): Entry[] {
+  const merging = new Merge<Entry>({ isDescending: !side.isNewer, pageMax: limit });
+  const open = (stream: Stream, own: readonly Condition[], first?: Entry): void => {
+    const read = reader(context, { stream, conditions: own, side });
+    merging.add(first === undefined ? { firstPage: FIRST_PAGE, read } : { firstPage: FIRST_PAGE, read, first });
+  };
+  for (const stream of streams) open(stream, conditions);
+  if (grid !== undefined) {
+    const own = grid.also === "" ? conditions : [{ sql: grid.also, params: [] }, ...conditions];
+    for (const { pair, first } of gridHeads(context, { grid, conditions: own, side })) {
+      open({ ...PAIR, params: pair }, own, first);
+    }
+  }
   const entries: Entry[] = [];
-  let last: Entry | undefined;
-  for (const entry of merge(sources, { isDescending: !side.isNewer, pageMax: limit })) {
+  for (let entry = merging.next(); entry !== undefined && entries.length < limit; entry = merging.next()) {
     // A run with two tags of the filter is in two streams, side by side after the merge.
-    if (entry.row !== last?.row) entries.push(entry);
-    last = entry;
-    if (entries.length >= limit) break;
+    if (entry.row !== entries.at(-1)?.row) entries.push(entry);
   }
   return entries;
 }
@@ -251,33 +251,78 @@ interface Reading {
   readonly stream: Stream;
   readonly conditions: readonly Condition[];
   readonly side: Side;
-  readonly after: Entry | undefined;
-  readonly count: number;
 }
 
-function readStream(context: Context, { stream, conditions, side, after, count }: Reading): readonly Entry[] {
+function reader(
+  context: Context,
+  { stream, conditions, side }: Reading,
+): (after: Entry | undefined, count: number) => readonly Entry[] {
   const { table } = stream;
-  const all: Condition[] = [{ sql: stream.condition, params: stream.params }, ...conditions];
-  const isInclusive = after === undefined && side.isInclusive;
-  const operator = `${side.isNewer ? ">" : "<"}${isInclusive ? "=" : ""}`;
-  const position = after === undefined ? cursorPosition(side.cursor) : [after.order, after.id];
-  if (position !== undefined) {
-    all.push({ sql: `(${table}.created_ms, ${table}.id) ${operator} (?, ?)`, params: position });
-  }
-  if (side.fromMs !== undefined) all.push({ sql: `${table}.created_ms >= ?`, params: [side.fromMs] });
-  if (side.toMs !== undefined) all.push({ sql: `${table}.created_ms <= ?`, params: [side.toMs] });
-  const direction = side.isNewer ? "ASC" : "DESC";
-  // Tags are looked up first; their runs are joined only for the conditions on them.
-  const from = table === "run_tags" ? "run_tags CROSS JOIN runs ON runs.row = run_tags.run" : "runs";
-  const rows = context.db.all(
-    `SELECT runs.row, ${table}.created_ms, ${table}.id FROM ${from} WHERE ${all.map(({ sql }) => sql).join(" AND ")}
-     ORDER BY ${table}.created_ms ${direction}, ${table}.id ${direction} LIMIT ?`,
-    ...all.flatMap(({ params }) => params),
-    count,
-  );
-  return rows.map((row) => ({ row: numberAt(row, 0), order: numberAt(row, 1), id: bytesAt(row, 2) }));
+  return (after, count) => {
+    const position = after === undefined ? cursorCondition(table, side) : behind(table, side, after);
+    const all = [{ sql: stream.condition, params: stream.params }, ...conditions, ...bounds(table, side), ...position];
+    // Tags are looked up first; their runs are joined only for the conditions on them.
+    const from = table === "run_tags" ? "run_tags CROSS JOIN runs ON runs.row = run_tags.run" : "runs";
+    const rows = context.db.all(
+      `SELECT runs.row, ${table}.created_ms, ${table}.id FROM ${from} WHERE ${allOf(all)} ${orderOf(table, side)} LIMIT ?`,
+      ...all.flatMap(({ params }) => params),
+      count,
+    );
+    return rows.map((row) => ({ row: numberAt(row, 0), order: numberAt(row, 1), id: bytesAt(row, 2) }));
+  };
 }
 
-function cursorPosition(cursor: RunCursor | undefined): readonly SqlValue[] | undefined {
-  return cursor === undefined ? undefined : [cursor.createdAtMs, runIdBytes(cursor.runId) ?? new Uint8Array(0)];
+interface Head {
+  readonly pair: readonly [task: number, place: number];
+  readonly first: Entry;
+}
+
+/** The first entry of every pair that has one, by one query: hundreds of pairs cost a seek each and no statement each. */
+function gridHeads(
+  context: Context,
+  { grid, conditions, side }: { readonly grid: Grid; readonly conditions: readonly Condition[]; readonly side: Side },
+): readonly Head[] {
+  const all = [...conditions, ...bounds("runs", side), ...cursorCondition("runs", side)];
+  const rows = context.db.all(
+    `SELECT pair.task, pair.place, head.row, head.created_ms, head.id FROM (
+       SELECT tasks.value AS task, places.value AS place, (
+         SELECT runs.row FROM runs WHERE runs.task = tasks.value AND runs.place = places.value${all.map(({ sql }) => ` AND ${sql}`).join("")}
+         ${orderOf("runs", side)} LIMIT 1
+       ) AS row FROM json_each(?) AS tasks CROSS JOIN json_each(?) AS places
+     ) AS pair CROSS JOIN runs AS head ON head.row = pair.row`,
+    ...all.flatMap(({ params }) => params),
+    JSON.stringify(grid.tasks),
+    JSON.stringify(grid.places),
+  );
+  return rows.map((row) => ({
+    pair: [numberAt(row, 0), numberAt(row, 1)],
+    first: { row: numberAt(row, 2), order: numberAt(row, 3), id: bytesAt(row, 4) },
+  }));
+}
+
+function allOf(conditions: readonly Condition[]): string {
+  return conditions.map(({ sql }) => sql).join(" AND ");
+}
+
+function orderOf(table: Stream["table"], { isNewer }: Side): string {
+  const direction = isNewer ? "ASC" : "DESC";
+  return `ORDER BY ${table}.created_ms ${direction}, ${table}.id ${direction}`;
+}
+
+function bounds(table: Stream["table"], { fromMs, toMs }: Side): readonly Condition[] {
+  const all: Condition[] = [];
+  if (fromMs !== undefined) all.push({ sql: `${table}.created_ms >= ?`, params: [fromMs] });
+  if (toMs !== undefined) all.push({ sql: `${table}.created_ms <= ?`, params: [toMs] });
+  return all;
+}
+
+function cursorCondition(table: Stream["table"], { cursor, isNewer, isInclusive }: Side): readonly Condition[] {
+  if (cursor === undefined) return [];
+  const operator = `${isNewer ? ">" : "<"}${isInclusive ? "=" : ""}`;
+  const id = runIdBytes(cursor.runId) ?? new Uint8Array(0);
+  return [{ sql: `(${table}.created_ms, ${table}.id) ${operator} (?, ?)`, params: [cursor.createdAtMs, id] }];
+}
+
+function behind(table: Stream["table"], { isNewer }: Side, { order, id }: Entry): readonly Condition[] {
+  return [{ sql: `(${table}.created_ms, ${table}.id) ${isNewer ? ">" : "<"} (?, ?)`, params: [order, id] }];
 }

@@ -11,6 +11,8 @@ export interface Ordered {
 
 export interface Source<T extends Ordered> {
   readonly firstPage: number;
+  /** The first entry, where it is known already; then the first page is read behind it. */
+  readonly first?: T;
   /** The next entries behind `after`, in order; fewer than `count` only at the end. */
   readonly read: (after: T | undefined, count: number) => readonly T[];
 }
@@ -38,6 +40,10 @@ export class Merge<T extends Ordered> {
   }
 
   add(source: Source<T>): void {
+    if (source.first !== undefined) {
+      this.#push({ source, page: 1, entries: [source.first], index: 0 });
+      return;
+    }
     const page = Math.min(source.firstPage, this.#options.pageMax);
     this.#push({ source, page, entries: source.read(undefined, page), index: 0 });
   }
@@ -55,7 +61,7 @@ export class Merge<T extends Ordered> {
     const index = stream.index + 1;
     if (index < entries.length) this.#push({ ...stream, index });
     else if (entries.length === page) {
-      const longer = Math.min(page * 2, this.#options.pageMax);
+      const longer = Math.min(Math.max(page * 2, source.firstPage), this.#options.pageMax);
       this.#push({ source, page: longer, entries: source.read(last, longer), index: 0 });
     }
   }
@@ -107,10 +113,4 @@ export class Merge<T extends Ordered> {
     const stream = this.#heap[at];
     return stream?.entries[stream.index];
   }
-}
-
-export function* merge<T extends Ordered>(sources: readonly Source<T>[], options: MergeOptions): Generator<T> {
-  const merging = new Merge<T>(options);
-  for (const source of sources) merging.add(source);
-  for (let entry = merging.next(); entry !== undefined; entry = merging.next()) yield entry;
 }
