@@ -11,6 +11,9 @@ interface Waiting {
   readonly resolve: (outcome: Outcome) => void;
 }
 
+/** Calls of one message: small enough that many callers make several messages, large enough that a commit is shared by them. */
+const MESSAGE_MAX = 32;
+
 export class Lane {
   readonly #execute: (calls: readonly Call[]) => Promise<readonly Outcome[]>;
   #waiting: Waiting[] = [];
@@ -35,8 +38,12 @@ export class Lane {
   }
 
   #send(): void {
-    const group = this.#waiting;
+    const waiting = this.#waiting;
     this.#waiting = [];
+    for (let at = 0; at < waiting.length; at += MESSAGE_MAX) this.#sendGroup(waiting.slice(at, at + MESSAGE_MAX));
+  }
+
+  #sendGroup(group: readonly Waiting[]): void {
     const sending = this.#carryOut(group).finally(() => this.#underWay.delete(sending));
     this.#underWay.add(sending);
   }

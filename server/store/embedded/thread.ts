@@ -1,6 +1,6 @@
 /**
- * A thread of the store: the writer, which owns the directory, or the reader. Everything that arrived while it was at work is its next
- * group; each message is answered for itself, in the order of their arrival.
+ * A thread of the store: the writer, which owns the directory, or the reader. Messages that arrived while it was at work are carried out
+ * in groups; each is answered for itself, in the order of their arrival.
  */
 import { join } from "node:path";
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
@@ -42,8 +42,8 @@ interface Role {
   readonly other: (ask: Exclude<Ask, ExecuteAsk>) => unknown;
 }
 
-/** Calls of one transaction; bounds the time that the first of a group waits for the last. */
-const GROUP_MAX = 2_000;
+/** Messages of one transaction; bounds the time that the first of a group waits for the last. */
+const GROUP_MAX = 64;
 
 function writerRole(directory: string): Role {
   const writer = new Writer(join(directory, "hairtrigger.db"));
@@ -89,44 +89,43 @@ function serve(data: ThreadData): void {
   const port = parentPort;
   if (port === null) throw new TypeError("this file runs as a thread of the store");
   const role = data.role === "writer" ? writerRole(data.directory) : readerRole(data.directory);
+  const waiting: Ask[] = [];
   port.on("message", (first: Ask) => {
-    let next: Ask | undefined = first;
-    while (next !== undefined) {
-      const ask: Ask = next;
-      if (ask.kind === "execute") next = executeGroup(port, role, ask);
-      else {
-        post(
-          port,
-          answer(() => role.other(ask)),
-        );
+    waiting.push(first);
+    while (waiting.length > 0) {
+      receiveAll(port, waiting);
+      const ask = waiting[0];
+      if (ask?.kind === "execute") executeGroup(port, role, takeGroup(waiting));
+      else if (ask !== undefined) {
+        waiting.shift();
+        const sent = answer(() => role.other(ask));
+        post(port, sent);
         if (ask.kind === "close") return port.close();
-        next = receive(port);
       }
     }
   });
 }
 
-/** Carries out a message and those that wait behind it, as one group. @returns the first message that is not of the group. */
-function executeGroup(port: MessagePort, role: Role, first: ExecuteAsk): Ask | undefined {
-  const asks = [receivedCalls(first)];
-  let count = asks[0]?.length ?? 0;
-  let next: Ask | undefined;
-  while (count < GROUP_MAX) {
-    next = receive(port);
-    if (next?.kind !== "execute") break;
-    const calls = receivedCalls(next);
-    asks.push(calls);
-    count += calls.length;
-    next = undefined;
-  }
-  const outcomes = answer(() => role.execute(asks.flat()));
+/**
+ * Half of the messages that wait in front, at least one: while the callers of one half are answered and make their next calls, the other
+ * half is committed, so that neither thread waits for the other.
+ */
+function takeGroup(waiting: Ask[]): readonly ExecuteAsk[] {
+  const isOther = (ask: Ask): boolean => ask.kind !== "execute";
+  const inFront = waiting.findIndex(isOther);
+  const count = Math.min(Math.ceil((inFront < 0 ? waiting.length : inFront) / 2), GROUP_MAX);
+  return waiting.splice(0, count).filter((ask) => ask.kind === "execute");
+}
+
+function executeGroup(port: MessagePort, role: Role, asks: readonly ExecuteAsk[]): void {
+  const calls = asks.map(receivedCalls);
+  const outcomes = answer(() => role.execute(calls.flat()));
   let taken = 0;
-  for (const calls of asks) {
+  for (const own of calls) {
     const from = taken;
-    taken += calls.length;
-    post(port, outcomes.kind === "failed" ? outcomes : packed(calls, (outcomes.value as Outcome[]).slice(from, taken)));
+    taken += own.length;
+    post(port, outcomes.kind === "failed" ? outcomes : packed(own, (outcomes.value as Outcome[]).slice(from, taken)));
   }
-  return next;
 }
 
 function packed(calls: readonly Call[], outcomes: readonly Outcome[]): Answer {
@@ -147,9 +146,12 @@ function receivedCalls({ calls, rows }: ExecuteAsk): readonly Call[] {
   });
 }
 
-function receive(port: MessagePort): Ask | undefined {
-  const received: { readonly message: Ask } | undefined = receiveMessageOnPort(port);
-  return received?.message;
+function receiveAll(port: MessagePort, waiting: Ask[]): void {
+  for (;;) {
+    const received: { readonly message: Ask } | undefined = receiveMessageOnPort(port);
+    if (received === undefined) return;
+    waiting.push(received.message);
+  }
 }
 
 function answer(work: () => unknown): Answer {
