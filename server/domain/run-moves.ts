@@ -14,7 +14,7 @@ import {
 import type { Applied } from "./run-change.js";
 import { isLegal, placeOf, type RunPlace, statusOfPlace } from "./run-machine.js";
 
-export const CONFIRMED = { pickUpDeadlineMs: undefined, pickUpFailures: 0 } as const;
+export const CONFIRMED = { pickUpDeadlineMs: undefined, pickUpFailures: 0, waitingFor: undefined } as const;
 
 /** Everything that belongs to a worker that no longer holds the run. */
 export const UNHELD = {

@@ -72,7 +72,8 @@ export function claim(run: RunState, change: Claim): ApplyResult {
     attemptMaxDurationSeconds: maxSeconds,
     deadlineMs: deadlineMs(change.nowMs, maxSeconds, usedMs),
     retryAtMs: undefined,
-    waitingFor: undefined,
+    // Until the worker confirms, a resume can be taken back to where it was.
+    waitingFor: isResume ? run.waitingFor : undefined,
     startedAtMs: run.startedAtMs ?? change.nowMs,
     attemptStartedAtMs: isResume ? run.attemptStartedAtMs : change.nowMs,
     activeSinceMs: change.nowMs,
@@ -96,10 +97,26 @@ export function release(run: RunState, change: Release): ApplyResult {
     );
     return finished(unbegun(run, change.nowMs), "SYSTEM_FAILURE", change.nowMs, { failure });
   }
+  if (isUnconfirmedResume(run)) return freed({ ...unresumed(run, change.nowMs), pickUpFailures: failures });
   return freed({ ...unbegun(run, change.nowMs), ...UNHELD, pickUpFailures: failures, sessionId: undefined });
 }
 
 /** The run as if the pick-up that nobody confirmed had not been: no attempt counted, and no start if it was the first. */
+/** Claimed after a wait, and the worker has not yet said that it goes on. */
+function isUnconfirmedResume(run: RunState): boolean {
+  return run.pickUpDeadlineMs !== undefined && run.waitingFor !== undefined;
+}
+
+/** Bound to its session again, in the same attempt (RUN-6: a resume goes back unchanged). */
+function unresumed(run: RunState, nowMs: number): RunState {
+  return {
+    ...moved(run, "QUEUED_BOUND", nowMs),
+    pickUpDeadlineMs: undefined,
+    deadlineMs: undefined,
+    activeSinceMs: undefined,
+  };
+}
+
 function unbegun(run: RunState, nowMs: number): RunState {
   const attempt = run.attempt - 1;
   return {
@@ -209,7 +226,7 @@ export function interrupt(run: RunState, change: Interrupt): ApplyResult {
 
 export function lose(run: RunState, change: Lose): ApplyResult {
   if (run.sessionId !== change.sessionId) return { refused: "stale" };
-  if (run.pickUpDeadlineMs !== undefined && run.status === "EXECUTING") {
+  if (run.pickUpDeadlineMs !== undefined && run.status === "EXECUTING" && !isUnconfirmedResume(run)) {
     return freed({ ...unbegun(run, change.nowMs), ...UNHELD, sessionId: undefined });
   }
   if (isPausing(run, change.nowMs) && run.retryAtMs !== undefined) {

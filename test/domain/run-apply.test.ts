@@ -220,6 +220,20 @@ test("RUN-6: the fifth unconfirmed pick-up in a row ends the run; ones that do n
   t.is(ended.next.attempt, 0);
 });
 
+test("RUN-6, TAW-10: an unconfirmed resume goes back bound and unchanged; with a lapsed session its attempt is lost", (t) => {
+  const resumed = walk(bound(), ["claim", T0 + 1_000]);
+  const back = walk(resumed, ["release", T0 + 11_000]);
+  t.is(placeOf(back), "QUEUED_BOUND");
+  t.is(back.attempt, 1);
+  t.is(back.sessionId, SESSION);
+  t.is(back.startedAtMs, T0 + 10);
+  t.is(durationMs(back, T0 + 99_000), durationMs(bound(), T0 + 99_000));
+  const lost = apply(resumed, "lose", T0 + 40_000);
+  t.is(lost.next.attempt, 1);
+  t.is(lost.attempt?.error?.code, "TASK_RUN_STALLED_EXECUTING");
+  t.is(walk(resumed, ["confirm", T0 + 1_500]).waitingFor, undefined);
+});
+
 test("RUN-6: a confirmation ends the row of unconfirmed pick-ups", (t) => {
   const state = walk(run(), ["claim", T0], ["release", T0 + 10_000], ["claim", T0 + 11_000], ["confirm", T0 + 12_000]);
   t.is(state.pickUpFailures, 0);
