@@ -20,6 +20,8 @@ import type { SessionRecord } from "../domain/session.js";
 import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
 
 export interface Store {
+  /** Named capability: only of stores that several servers may use at once. Where it is missing, nobody else changes the records. */
+  readonly shared?: SharedStore;
   /** Opens, locks and migrates. `lastTimeMs`: the latest time found in the records, below which no clock may start (0 when empty). */
   start(): Promise<{ readonly lastTimeMs: number }>;
   /** Finishes what is under way, then closes. Idempotent. */
@@ -108,6 +110,14 @@ export interface Store {
   // ── housekeeping ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
+   * Finishes what a server of this store left half done when it stopped between two writes of one step, as far as only the store knows of
+   * it (slots, heads, settings); what the engine owes is found by `findRuns`. A store whose steps are transactions has nothing to repair.
+   * What is younger than a step may take is left alone. At most `limit` records of each kind.
+   * @returns how many records were repaired; `limit` or more: there may be others.
+   */
+  repair(params: { readonly nowMs: number; readonly limit: number }): Promise<number>;
+
+  /**
    * Removes finished runs past their time (RUN-9), keys and remembered answers that have expired, and partitions that nothing uses;
    * at most `limit` of each.
    * @returns the number of runs removed.
@@ -117,6 +127,23 @@ export interface Store {
     readonly finishedRunsKeptMs: number;
     readonly limit: number;
   }): Promise<number>;
+}
+
+/** What servers that share a store know of each other. */
+export interface SharedStore {
+  /** Enters the server, or its last sign of life. */
+  announceServer(server: ServerRecord): Promise<void>;
+  /** Servers with a sign of life since then. */
+  listServers(sinceMs: number): Promise<readonly ServerRecord[]>;
+  removeServer(serverId: string): Promise<void>;
+}
+
+/** A server process. */
+export interface ServerRecord {
+  readonly id: string;
+  /** Where the others reach it: `http://host:port`, or `https`. */
+  readonly address: string;
+  readonly lastSeenMs: number;
 }
 
 export interface RunRef {

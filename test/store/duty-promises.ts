@@ -170,6 +170,30 @@ export function dutyPromises(promise: Promises): void {
     t.is((await world.queue("task/job")).running, 1);
   });
 
+  promise("what was finished in order leaves nothing to repair, and repair changes nothing", async (t, world) => {
+    await world.triggerMany(6, { queueLimit: 2, concurrencyKey: "k" });
+    await world.trigger({ taskId: "free", key: world.key("k") });
+    await world.open();
+    const [done, waiting] = await world.claim(10);
+    if (done === undefined || waiting === undefined) return t.fail();
+    await world.complete(done);
+    await world.apply(waiting.run.id, { event: "wait", ...world.lease(waiting), waitingFor: "w" });
+    await world.apply(waiting.run.id, { event: "wake", waitingFor: "w" });
+    const [cancelled] = await world.claim(1);
+    if (cancelled === undefined) return t.fail();
+    await world.apply(cancelled.run.id, { event: "cancel", reason: "" });
+    const fence = cancelled.run.fence;
+    await world.store.endLingering({ kind: "run", environment: "dev", runId: cancelled.run.id, fence });
+    const running = await world.claim(10);
+    const repair = () => world.store.repair({ nowMs: world.nowMs + 60_000, limit: 100 });
+    t.is(await repair(), 0);
+    t.like(await world.queue("task/job"), { running: 2, queued: 2 });
+    t.deepEqual(await world.claim(10), []);
+    for (const run of running) await world.complete(run);
+    t.is((await world.claim(10)).length, 2);
+    t.is(await repair(), 0);
+  });
+
   promise("LOG-1: the last lines of a run are kept, by number and by bytes, in order", async (t, world) => {
     const runId = await world.trigger();
     const line = (message: string) =>

@@ -40,8 +40,20 @@ export const ROOMS: readonly Room[] = [
     imports: ["server/domain/", STORE_PORT],
     packages: ["node:*", "@photostructure/sqlite"],
   },
+  {
+    name: "MongoDB store",
+    at: ["server/store/mongo/"],
+    imports: ["server/domain/", STORE_PORT],
+    packages: ["node:crypto", "mongodb"],
+  },
   { name: "payload drivers", at: ["server/payloads/"], imports: ["server/domain/"], packages: ["node:*"] },
-  { name: "signal drivers", at: ["server/signals/"], imports: ["server/domain/"], packages: ["node:*"] },
+  {
+    name: "signal drivers",
+    at: ["server/signals/"],
+    imports: ["server/domain/"],
+    types: ["server/engine/", STORE_PORT],
+    packages: ["node:*"],
+  },
   {
     name: "auth",
     at: ["server/auth/"],
@@ -70,9 +82,16 @@ export const ROOMS: readonly Room[] = [
   },
   {
     name: "app",
-    at: ["server/app.ts", "server/main.ts"],
+    at: ["server/app.ts", "server/app-mongo.ts", "server/main.ts"],
     imports: ["server/", "scheduler/"],
     packages: ["node:*", "pino"],
+  },
+  {
+    name: "Agenda",
+    at: ["scheduler/agenda.ts", "scheduler/agenda-jobs.ts"],
+    imports: ["scheduler/"],
+    types: ["server/engine/"],
+    packages: ["agenda", "@agendajs/mongo-backend", "mongodb"],
   },
   {
     name: "scheduler",

@@ -8,6 +8,7 @@ const PATIENCE_MS = 5_000;
 
 export function createSettle(deps: EngineDeps) {
   return async (limit: number): Promise<number> => {
+    const repaired = await deps.store.repair({ nowMs: deps.clock.nowMs(), limit });
     const runs = await deps.store.findRuns({ kind: "todo", untilMs: deps.clock.nowMs() - PATIENCE_MS, limit });
     const cancelled = runs.filter((run) => (run.todo & TODO.cancelChildren) !== 0);
     const refs = cancelled.map(({ environment, id: runId }) => ({ environment, runId }));
@@ -15,6 +16,6 @@ export function createSettle(deps: EngineDeps) {
     for (const detail of details) {
       if (detail !== undefined) await cancelChildren(deps, detail.run, detail.failure?.message ?? "");
     }
-    return cancelled.length;
+    return Math.max(repaired, cancelled.length);
   };
 }
