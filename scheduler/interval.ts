@@ -1,13 +1,6 @@
 /** The driver of the embedded server: a timer per duty. */
 import type { Clock, Timer } from "../server/engine/clock.js";
-import type { Duty } from "./duties.js";
-import type { Swept } from "./sweep.js";
-
-export interface Driver {
-  start(): void;
-  /** Sets no further timer. A pass under way is awaited by the scheduler. */
-  stop(): void;
-}
+import type { Driver, DutyPass } from "./driver.js";
 
 /** Part of a period that is random, so that duties do not march in step. */
 const JITTER = 0.1;
@@ -15,13 +8,10 @@ const JITTER = 0.1;
 /** The first passes are spread over this, or over the period where it is shorter. */
 const FIRST_MS = 500;
 
-export interface IntervalParams {
+export interface IntervalParams extends DutyPass {
   readonly clock: Clock;
   /** Uniform in [0, 1). */
   readonly uniform: () => number;
-  readonly duty: Duty;
-  /** One pass; must not reject. */
-  readonly pass: () => Promise<Swept>;
 }
 
 /** Runs a duty's passes, each a period after the end of the one before; soon, where that one left work. */

@@ -5,8 +5,9 @@
 import type { Clock, Timer } from "../server/engine/clock.js";
 import type { DutyName, NudgedDuty } from "../server/engine/engine.js";
 import type { EventSink } from "../server/engine/events.js";
+import type { Driver, DutyPass, Touch } from "./driver.js";
 import { DUTIES, type Duty } from "./duties.js";
-import { createInterval, type Driver } from "./interval.js";
+import { createInterval } from "./interval.js";
 import { createNudges, type Nudges } from "./nudges.js";
 import { type SingleFlight, singleFlight } from "./single-flight.js";
 import { createSteadiness, type Steadiness } from "./steadiness.js";
@@ -34,6 +35,8 @@ export interface SchedulerDeps {
   readonly sessionMs: number;
   /** How long a pick-up may stay unconfirmed; as long a server waits before it takes one back (RUN-6, RUN-7). */
   readonly pickUpMs: number;
+  /** What makes the periods pass; default: an interval per duty. */
+  readonly createDriver?: (rows: readonly DutyPass[]) => Driver;
   /** False: nothing happens by its period. Default true; for tests of what depends on it. */
   readonly areDutiesEnabled?: boolean;
   /** False: nothing happens at its moment. Default true; for tests of what depends on it. */
@@ -47,6 +50,8 @@ export class Scheduler implements AsyncDisposable {
   readonly #steadiness: Steadiness;
   readonly #passes: ReadonlyMap<DutyName, SingleFlight<Swept>>;
   readonly #drivers: readonly Driver[];
+  /** How passes that a driver asked for renew its claim on the duty. */
+  readonly #touches = new Map<DutyName, Touch>();
   readonly #nudges: Readonly<Record<NudgedDuty, Nudges>>;
   readonly #probe: SingleFlight<void>;
   #tick: Timer | undefined;
@@ -56,9 +61,10 @@ export class Scheduler implements AsyncDisposable {
     this.#deps = deps;
     this.#steadiness = createSteadiness();
     this.#passes = new Map(DUTIES.map((duty) => [duty.name, singleFlight(() => this.#pass(duty))]));
-    this.#drivers = DUTIES.map((duty) =>
-      createInterval({ clock: deps.clock, uniform: deps.uniform, duty, pass: () => this.run(duty.name) }),
-    );
+    const rows = DUTIES.map((duty): DutyPass => ({ duty, pass: (touch) => this.#runFor(duty.name, touch) }));
+    const { clock, uniform, createDriver } = deps;
+    this.#drivers =
+      createDriver === undefined ? rows.map((row) => createInterval({ clock, uniform, ...row })) : [createDriver(rows)];
     const nudges = (name: NudgedDuty): Nudges => createNudges(deps.clock, () => void this.run(name));
     this.#nudges = { due: nudges("due"), expire: nudges("expire"), overrun: nudges("overrun") };
     this.#probe = singleFlight(async () => {
@@ -79,9 +85,10 @@ export class Scheduler implements AsyncDisposable {
   async stop(): Promise<void> {
     this.#state = "stopped";
     this.#tick?.cancel();
-    for (const driver of this.#drivers) driver.stop();
+    const stopped = this.#drivers.map(async (driver) => driver.stop());
     for (const nudges of Object.values(this.#nudges)) nudges.stop();
     await this.idle();
+    await Promise.all(stopped);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -96,6 +103,16 @@ export class Scheduler implements AsyncDisposable {
   /** One pass of a duty now, or after the one under way. Never rejects: a failure is an event. */
   async run(name: DutyName): Promise<Swept> {
     return (await this.#passes.get(name)?.run()) ?? NOTHING;
+  }
+
+  async #runFor(name: DutyName, touch: Touch | undefined): Promise<Swept> {
+    if (touch === undefined) return this.run(name);
+    this.#touches.set(name, touch);
+    try {
+      return await this.run(name);
+    } finally {
+      this.#touches.delete(name);
+    }
   }
 
   /** Resolves when no pass is under way. */
@@ -114,6 +131,7 @@ export class Scheduler implements AsyncDisposable {
         verb: verbs[duty.name],
         nowMs: () => clock.nowMs(),
         isStopping: () => this.#state === "stopped",
+        touch: async () => this.#touches.get(duty.name)?.(),
       });
       if (swept.count > 0) events.emit("duty.done", { duty: duty.name, count: swept.count });
       return swept;

@@ -19,8 +19,10 @@ export async function sweep(params: {
   readonly verb: (limit: number) => Promise<number>;
   readonly nowMs: () => number;
   readonly isStopping: () => boolean;
+  /** Awaited between pages; what it throws ends the pass. */
+  readonly touch?: () => Promise<void>;
 }): Promise<Swept> {
-  const { duty, verb, nowMs, isStopping } = params;
+  const { duty, verb, nowMs, isStopping, touch } = params;
   const endMs = nowMs() + duty.budgetMs;
   let count = 0;
   for (let pages = 1; ; pages += 1) {
@@ -28,5 +30,6 @@ export async function sweep(params: {
     count += handled;
     if (handled < duty.page) return { count, isMore: false };
     if (nowMs() >= endMs || pages === PAGES_MAX || isStopping()) return { count, isMore: true };
+    await touch?.();
   }
 }
