@@ -25,13 +25,13 @@ import {
   wireErrorOf,
   wrongFormError,
 } from "./error.js";
+import { answerHints } from "./hints.js";
 import { authenticate } from "./interceptors/authenticate.js";
 import { clientVersion } from "./interceptors/client-version.js";
 import { deadline } from "./interceptors/deadline.js";
 import { refuse } from "./interceptors/refuse.js";
 import { validate } from "./interceptors/validate.js";
 import type { HttpRequest, HttpResponse, RequestListener } from "./listen.js";
-import { answerHints } from "./hints.js";
 import type { RpcLog } from "./log.js";
 import { methodPath } from "./method-path.js";
 import { answerPlain, pathOf } from "./plain.js";

@@ -37,3 +37,9 @@ export interface Signals {
   /** Calls `listener` with everything published from now on, until the returned function is called. Listeners must not throw. */
   subscribe(listener: (signal: Signal) => void): () => void;
 }
+
+/** Takes hints that another server of the store sends over the port. */
+export interface HintReceiver {
+  /** @returns false where the message is not from a server of this store, or not fresh. */
+  receive(body: Uint8Array, signature: string | undefined): boolean;
+}
