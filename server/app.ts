@@ -3,6 +3,7 @@
  * process builds one from its settings. Constructing it does nothing; `start()` opens the store, and then, upwards, the clock, the keys, the
  * engine, the scheduler and the port; `stop()` closes them in the opposite order, the store last.
  */
+import type { Driver, DutyPass } from "../scheduler/driver.js";
 import { Scheduler } from "../scheduler/scheduler.js";
 import { type Authentication, createAuthentication } from "./auth/authenticate.js";
 import { firstStartKey } from "./auth/first-start-key.js";
@@ -15,6 +16,7 @@ import { type Entropy, systemEntropy } from "./engine/entropy.js";
 import { createEvents, type EventSource } from "./engine/events.js";
 import type { Serving } from "./rpc/serving.js";
 import { localSignals } from "./signals/local.js";
+import type { HintReceiver, Signals } from "./signals/signals.js";
 import { createEmbeddedStore } from "./store/embedded/embedded-store.js";
 import type { Store } from "./store/store.js";
 import type { Logger } from "./telemetry/log.js";
@@ -22,6 +24,12 @@ import type { Logger } from "./telemetry/log.js";
 export interface AppOptions {
   /** A directory, made where it is missing; `:memory:` keeps nothing. */
   readonly storeDirectory: string;
+  /** `mongodb://…`: a database shared with other servers, instead of the directory. Needs `secretKeys`. */
+  readonly mongoUrl?: string;
+  /** Where other servers of the database reach this one; default: derived from `listen`. */
+  readonly peerAddress?: string;
+  /** False: no hints from and to other servers; the polling behind them does it alone. Default true. */
+  readonly areHintsEnabled?: boolean;
   /** Port 0: any free one. */
   readonly listen: { readonly host: string; readonly port: number };
   /** Empty or undefined: the key of the first start (AUT-9); in memory: a new one. */
@@ -44,6 +52,19 @@ export interface AppOptions {
   readonly areNudgesEnabled?: boolean;
 }
 
+/** What differs between a store of one's own and a shared one. */
+export interface Parts {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly signals: Signals;
+  /** Takes hints of other servers. */
+  readonly hints?: HintReceiver;
+  /** Default: plain intervals. */
+  readonly createDriver?: (rows: readonly DutyPass[]) => Driver;
+  /** Tells other servers where this one listens. */
+  readonly join?: (listening: { readonly host: string; readonly port: number }) => Promise<void>;
+}
+
 /** What a started app consists of. */
 interface Running {
   readonly store: Store;
@@ -62,6 +83,11 @@ interface Keys {
 
 /** Random bytes of a public token's `jti`. */
 const TOKEN_ID_BYTES = 16;
+
+/** `start` was given up because the app is to stop. */
+export class StoppedError extends Error {
+  override readonly name = "StoppedError";
+}
 
 export function createApp(options: AppOptions): App {
   return new App(options);
@@ -92,8 +118,9 @@ export class App implements AsyncDisposable {
     try {
       this.#running = await this.#starting;
     } catch (error) {
+      const wasStopped = this.#stopping !== undefined;
       await this.stop();
-      throw error;
+      throw wasStopped ? new StoppedError("the app was stopped while it started", { cause: error }) : error;
     }
   }
 
@@ -154,21 +181,18 @@ export class App implements AsyncDisposable {
   async #start(): Promise<Running> {
     const options = this.#options;
     const entropy = options.entropy ?? systemEntropy();
-    const store = createEmbeddedStore({ directory: options.storeDirectory });
-    this.#stops.push(() => store.stop());
     // The wire is most of what has to be loaded; that goes on while the store opens.
-    const [{ lastTimeMs }, { createServing }, { specCodec }] = await Promise.all([
-      store.start(),
+    const [{ store, clock, signals, hints, createDriver, join }, { createServing }, { specCodec }] = await Promise.all([
+      options.mongoUrl === undefined ? this.#ownStore() : this.#sharedStore(options.mongoUrl, entropy),
       import("./rpc/serving.js"),
       import("./rpc/convert/spec.js"),
     ]);
-    const clock = options.clock ?? systemClock(lastTimeMs);
     const log = await this.#log(clock);
     const keys = await this.#keys(entropy);
 
     const engine = createEngine({
       store,
-      signals: localSignals(),
+      signals,
       clock,
       entropy,
       events: this.events,
@@ -186,6 +210,7 @@ export class App implements AsyncDisposable {
       checkWritable: () => store.checkWritable(),
       sessionMs: this.limits.sessionMs,
       pickUpMs: this.limits.pickUpMs,
+      createDriver,
       areDutiesEnabled: options.areDutiesEnabled,
       areNudgesEnabled: options.areNudgesEnabled,
     });
@@ -198,6 +223,7 @@ export class App implements AsyncDisposable {
       clock,
       entropy,
       limits: this.limits,
+      hints,
       checkWritable: () => store.checkWritable(),
       secret: await store.readSecret(),
       listen: options.listen,
@@ -206,11 +232,38 @@ export class App implements AsyncDisposable {
       log,
     });
     this.#stops.push(() => serving.stop());
-    await serving.start();
+    const { port } = await serving.start();
+    await join?.({ host: options.listen.host, port });
     return { store, clock, engine, scheduler, serving, keys };
   }
 
+  async #ownStore(): Promise<Parts> {
+    const store = createEmbeddedStore({ directory: this.#options.storeDirectory });
+    this.#stops.push(() => store.stop());
+    const { lastTimeMs } = await store.start();
+    return { store, clock: this.#options.clock ?? systemClock(lastTimeMs), signals: localSignals() };
+  }
+
+  async #sharedStore(url: string, entropy: Entropy): Promise<Parts> {
+    const { openOnMongo } = await import("./app-mongo.js");
+    const { logger, clock, peerAddress, areHintsEnabled = true, tls } = this.#options;
+    return openOnMongo({
+      url,
+      entropy,
+      clock,
+      peerAddress,
+      areHintsEnabled,
+      isTls: tls !== undefined,
+      events: this.events,
+      // The log of events begins later; what keeps the start waiting has to be told now.
+      onWaiting: (message) => logger?.warn(message),
+      onStop: (stop) => this.#stops.push(stop),
+    });
+  }
+
   async #stop(): Promise<void> {
+    // Ends a start that waits for its database; every stop may be called again.
+    if (this.#running === undefined && this.#options.mongoUrl !== undefined) await this.#stops[0]?.();
     await this.#starting?.catch(() => undefined);
     const failures: unknown[] = [];
     for (const stop of this.#stops.toReversed()) {
@@ -233,7 +286,9 @@ export class App implements AsyncDisposable {
   }
 
   async #keys(entropy: Entropy): Promise<Keys> {
-    const { secretKeys = [], storeDirectory } = this.#options;
+    const { secretKeys = [], storeDirectory, mongoUrl } = this.#options;
+    if (mongoUrl !== undefined && secretKeys.length === 0)
+      throw new Error("an app on a shared store is given its keys");
     if (secretKeys.length > 0) return { all: secretKeys, path: undefined };
     if (storeDirectory === ":memory:") {
       return { all: [newSecretKey("dev", entropy.bytes(KEY_RANDOM_BYTES))], path: undefined };

@@ -21,8 +21,14 @@ export interface ListenAddress {
 
 export interface Config {
   readonly listen: ListenAddress;
-  /** Absolute path. */
+  /** Absolute path; not used with a database. */
   readonly storeDirectory: string;
+  /** Database shared with other servers; undefined: the store in the directory. May hold a password. */
+  readonly mongoUrl: string | undefined;
+  /** Where other servers of the database reach this one; undefined: derived from where it listens. */
+  readonly peerAddress: string | undefined;
+  /** Hints to and from other servers of the database. */
+  readonly areHintsEnabled: boolean;
   /** Empty: the first start makes one (AUT-9). */
   readonly secretKeys: readonly string[];
   /** Paths of PEM files; undefined: clear text. */
@@ -79,15 +85,27 @@ const address: Kind<ListenAddress> = {
   },
 };
 
+/** A URL of a database holds a password. */
+const MONGO = /^mongodb(?:\+srv)?:\/\/[^/\s]/i;
+
 const storeAddress: Kind<string> = {
-  expected: "a directory such as ./.hairtrigger",
-  parse: (text) => (/^[a-z][a-z0-9+]*:\/\//i.test(text) ? undefined : text),
-  complain: (text) =>
-    /^mongodb(?:\+srv)?:/i.test(text)
-      ? "MongoDB is not in this version: expected a directory such as ./.hairtrigger"
-      : undefined,
-  // A URL of a database holds a password.
+  expected: "a directory such as ./.hairtrigger, or a database such as mongodb://host:27017/hairtrigger",
+  parse: (text) => (/^[a-z][a-z0-9+]*:/i.test(text) && !MONGO.test(text) ? undefined : text),
   isSecret: true,
+};
+
+const peerAddress: Kind<string> = {
+  expected: "http://host:port or https://host:port",
+  parse(text) {
+    if (!URL.canParse(text)) return undefined;
+    const { protocol, host, pathname } = new URL(text);
+    return /^https?:$/.test(protocol) && pathname === "/" ? `${protocol}//${host}` : undefined;
+  },
+};
+
+const onOff: Kind<boolean> = {
+  expected: "on or off",
+  parse: (text) => (text === "on" ? true : text === "off" ? false : undefined),
 };
 
 const KEY_LIST = "secret keys tr_<environment>_<at least 16 letters and digits>, separated by commas";
@@ -105,6 +123,10 @@ const keyList: Kind<readonly string[]> = {
   },
   isSecret: true,
 };
+
+/** AUT-9. */
+const KEY_WAYS =
+  "with MongoDB a server makes no key: set HAIRTRIGGER_KEYS, or use the store in a directory, whose first start makes one";
 
 function splitKeys(text: string): readonly string[] {
   return text.split(",").map((key) => key.trim());
@@ -164,6 +186,8 @@ const schema = z.object({
   HAIRTRIGGER_TLS_KEY: setting(path),
   HAIRTRIGGER_LOG_LEVEL: setting(logLevel),
   HAIRTRIGGER_OPEN_DISCOVERY: setting(yesNo),
+  HAIRTRIGGER_PEER_ADDRESS: setting(peerAddress),
+  HAIRTRIGGER_HINTS: setting(onOff),
 
   HAIRTRIGGER_RETENTION: setting(duration(DAY_MS, 100 * YEAR_MS)),
   HAIRTRIGGER_MAX_QUEUE_SIZE: setting(count(1, 1_000_000_000)),
@@ -209,12 +233,20 @@ export function readConfig(environment: Environment = process.env, workingDirect
   const [cert, key] = [given.HAIRTRIGGER_TLS_CERT, given.HAIRTRIGGER_TLS_KEY];
   if (cert === undefined && key !== undefined) mistakes.push(missing("HAIRTRIGGER_TLS_CERT", "HAIRTRIGGER_TLS_KEY"));
   if (cert !== undefined && key === undefined) mistakes.push(missing("HAIRTRIGGER_TLS_KEY", "HAIRTRIGGER_TLS_CERT"));
+  const isShared = MONGO.test(given.HAIRTRIGGER_STORE ?? "");
+  // AUT-9: a key made by the first of several servers would be known to nobody else.
+  if (isShared && given.HAIRTRIGGER_KEYS === undefined) {
+    mistakes.push(`HAIRTRIGGER_KEYS: expected ${KEY_LIST}, got nothing; ${KEY_WAYS}`);
+  }
   if (!parsed.success || mistakes.length > 0) throw new ConfigError(mistakes);
 
   const { data } = parsed;
   return Object.freeze({
     listen: data.HAIRTRIGGER_LISTEN ?? DEFAULT_LISTEN,
-    storeDirectory: resolve(workingDirectory, data.HAIRTRIGGER_STORE ?? DEFAULT_STORE),
+    storeDirectory: resolve(workingDirectory, (isShared ? undefined : data.HAIRTRIGGER_STORE) ?? DEFAULT_STORE),
+    mongoUrl: isShared ? data.HAIRTRIGGER_STORE : undefined,
+    peerAddress: data.HAIRTRIGGER_PEER_ADDRESS,
+    areHintsEnabled: data.HAIRTRIGGER_HINTS ?? true,
     secretKeys: data.HAIRTRIGGER_KEYS ?? [],
     tls:
       cert === undefined || key === undefined
@@ -275,13 +307,18 @@ export function describeConfig(config: Config): Readonly<Record<string, unknown>
   );
   return {
     listen: addressText(config.listen),
-    store: config.storeDirectory,
+    store: storeText(config),
     keys: config.secretKeys.map((key) => `${key.slice(0, key.lastIndexOf("_"))}_…`),
     tls: config.tls ?? false,
     logLevel: config.logLevel,
     openDiscovery: config.isDiscoveryOpen,
     limits: Object.fromEntries(limits),
   };
+}
+
+/** Where the store is, without credentials. */
+export function storeText({ storeDirectory, mongoUrl }: Pick<Config, "storeDirectory" | "mongoUrl">): string {
+  return mongoUrl?.replace(/^([a-z+]+:\/\/)(?:[^/@]*@)?([^?]*).*$/i, "$1$2") ?? storeDirectory;
 }
 
 /** `host:port`, with the brackets of an IPv6 address. */

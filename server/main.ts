@@ -4,8 +4,8 @@
  */
 import { readFile } from "node:fs/promises";
 import { BlockList, isIP } from "node:net";
-import { type App, createApp } from "./app.js";
-import { addressText, type Config, ConfigError, describeConfig, readConfig } from "./config.js";
+import { type App, createApp, StoppedError } from "./app.js";
+import { addressText, type Config, ConfigError, describeConfig, readConfig, storeText } from "./config.js";
 import { createLogger, type Logger } from "./telemetry/log.js";
 
 export const EXIT = {
@@ -30,14 +30,22 @@ export async function serve(): Promise<number> {
   }
   const logger = createLogger(config.logLevel);
   const signalled = nextSignal();
+  let isStopped = false;
   try {
-    const app = await startServer(config, logger);
+    const app = await startServer(config, logger, (starting) => {
+      void signalled.then(() => {
+        isStopped = true;
+        return starting.stop();
+      });
+    });
     const signal = await signalled;
     logger.info({ signal }, "stopping");
     await app.stop();
     logger.info("stopped");
     return EXIT.ok;
   } catch (error) {
+    // Told to stop while it still waited for its database.
+    if (isStopped && error instanceof StoppedError) return EXIT.ok;
     logger.debug({ error }, "not started, or not stopped cleanly");
     complain([`hairtrigger: ${startFailure(error, config)}`]);
     return EXIT.failed;
@@ -53,8 +61,15 @@ export function startFailure(error: unknown, { listen }: Config): string {
   return error.message;
 }
 
-/** Starts a server by its settings and says on stdout where it listens, where its store is, and where its key is. */
-export async function startServer(config: Config, logger: Logger = createLogger(config.logLevel)): Promise<App> {
+/**
+ * Starts a server by its settings and says on stdout where it listens, where its store is, and where its key is.
+ * @param onStarting is given the app before it starts, which may take as long as its database is away.
+ */
+export async function startServer(
+  config: Config,
+  logger: Logger = createLogger(config.logLevel),
+  onStarting: (app: App) => void = () => {},
+): Promise<App> {
   warn(config, logger);
   const tls =
     config.tls === undefined
@@ -62,6 +77,9 @@ export async function startServer(config: Config, logger: Logger = createLogger(
       : { cert: await readFile(config.tls.certPath, "utf8"), key: await readFile(config.tls.keyPath, "utf8") };
   const app = createApp({
     storeDirectory: config.storeDirectory,
+    mongoUrl: config.mongoUrl,
+    peerAddress: config.peerAddress,
+    areHintsEnabled: config.areHintsEnabled,
     listen: config.listen,
     secretKeys: config.secretKeys,
     tls,
@@ -69,9 +87,10 @@ export async function startServer(config: Config, logger: Logger = createLogger(
     isDiscoveryOpen: config.isDiscoveryOpen,
     logger,
   });
+  onStarting(app);
   await app.start();
   process.stdout.write(`hairtrigger listening on ${app.url}\n`);
-  process.stdout.write(`store: ${config.storeDirectory}\n`);
+  process.stdout.write(`store: ${storeText(config)}\n`);
   process.stdout.write(
     app.secretKeyPath === undefined
       ? `keys: ${config.secretKeys.length} from HAIRTRIGGER_KEYS\n`

@@ -103,6 +103,11 @@ for (const [name, text] of [
   ["HAIRTRIGGER_LISTEN", "::1:7470"],
   ["HAIRTRIGGER_LISTEN", "http://127.0.0.1:7470"],
   ["HAIRTRIGGER_STORE", "postgres://db"],
+  ["HAIRTRIGGER_STORE", "mongodb://"],
+  ["HAIRTRIGGER_STORE", "mongodb:db"],
+  ["HAIRTRIGGER_PEER_ADDRESS", "10.0.0.7:7470"],
+  ["HAIRTRIGGER_PEER_ADDRESS", "http://10.0.0.7:7470/hints"],
+  ["HAIRTRIGGER_HINTS", "false"],
   ["HAIRTRIGGER_KEYS", `${KEY},`],
   ["HAIRTRIGGER_MAX_TTL", "5 minutes"],
   ["HAIRTRIGGER_MAX_TTL", "101y"],
@@ -117,10 +122,33 @@ for (const [name, text] of [
   });
 }
 
-test("a MongoDB address says that this version has none, and repeats no password", (t) => {
-  const [mistake] = mistakesOf({ HAIRTRIGGER_STORE: "mongodb://admin:hunter2@db:27017/app" });
-  t.regex(mistake ?? "", /^HAIRTRIGGER_STORE: MongoDB is not in this version/);
+test("a database instead of a directory, and what other servers of it need to know", (t) => {
+  const config = readConfig(
+    {
+      HAIRTRIGGER_STORE: "mongodb://app:hunter2@db:27017/jobs?replicaSet=rs0",
+      HAIRTRIGGER_KEYS: KEY,
+      HAIRTRIGGER_PEER_ADDRESS: "http://10.0.0.7:7470/",
+      HAIRTRIGGER_HINTS: "off",
+    },
+    "/srv",
+  );
+  t.like(config, {
+    mongoUrl: "mongodb://app:hunter2@db:27017/jobs?replicaSet=rs0",
+    peerAddress: "http://10.0.0.7:7470",
+    areHintsEnabled: false,
+  });
+  const text = JSON.stringify(describeConfig(config));
+  t.true(text.includes('"store":"mongodb://db:27017/jobs"'), text);
+  t.false(text.includes("hunter2"));
+  t.like(readConfig({}, "/srv"), { mongoUrl: undefined, peerAddress: undefined, areHintsEnabled: true });
+});
+
+test("AUT-9: with MongoDB a server without any key refuses to start and names both ways, and repeats no password", (t) => {
+  const [mistake, ...others] = mistakesOf({ HAIRTRIGGER_STORE: "mongodb://admin:hunter2@db:27017/app" });
+  t.deepEqual(others, []);
+  t.regex(mistake ?? "", /^HAIRTRIGGER_KEYS: .*set HAIRTRIGGER_KEYS, or use the store in a directory/);
   t.false(mistake?.includes("hunter2"));
+  t.deepEqual(mistakesOf({ HAIRTRIGGER_STORE: "mongodb+srv://db.example/app", HAIRTRIGGER_KEYS: KEY }), []);
 });
 
 test("AUT-1: a malformed key is counted and measured, not repeated", (t) => {

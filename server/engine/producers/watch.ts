@@ -9,6 +9,8 @@ import { retrieveRun } from "./retrieve.js";
 
 /** How long a watcher trusts silence. A read of one run by its id costs about 0.1 ms. */
 const REREAD_MS = 5_000;
+/** The same where other servers share the store, whose hints may be lost (design 12). */
+const REREAD_SHARED_MS = 500;
 
 export interface WatchParams {
   readonly environment: string;
@@ -47,7 +49,8 @@ interface Bell {
   stop(): void;
 }
 
-function createBell({ clock }: EngineDeps, signal: AbortSignal): Bell {
+function createBell({ clock, store }: EngineDeps, signal: AbortSignal): Bell {
+  const rereadMs = store.shared === undefined ? REREAD_MS : REREAD_SHARED_MS;
   let newest = 0;
   let wake: (() => void) | undefined;
   const onAbort = (): void => wake?.();
@@ -60,7 +63,7 @@ function createBell({ clock }: EngineDeps, signal: AbortSignal): Bell {
     next(seen) {
       if (newest > seen || signal.aborted) return Promise.resolve();
       return new Promise((resolve) => {
-        const timer = clock.setTimer(REREAD_MS, () => wake?.());
+        const timer = clock.setTimer(rereadMs, () => wake?.());
         wake = () => {
           wake = undefined;
           timer.cancel();

@@ -5,9 +5,13 @@
  * for all marked sessions together, and whatever is marked meanwhile is claimed for right after. So no wake-up falls between "nothing to
  * claim" and "now there is", no timer is involved, and under load the cost is one transaction per flush, not per run.
  *
+ * Where other servers share the store, a hint of theirs may be lost. There sessions with places also look by themselves, soon after
+ * something was found and ever more rarely while nothing is.
+ *
  * Sessions take turns at being first, so that a quiet service with several workers does not feed only one.
  */
 import type { ClaimableTask, ClaimedRun, ClaimRequest } from "../../store/store.js";
+import type { Timer } from "../clock.js";
 import type { EngineDeps } from "../engine.js";
 import { emitMoved } from "../moved.js";
 
@@ -37,6 +41,9 @@ export interface Dispatcher {
 
 /** Runs of one claim, over all sessions: bounds the transaction and one message to a worker (design 22: claims of about 200). */
 const CLAIM_MAX = 200;
+/** Pauses between looks without a hint, of stores that are shared: from the first, twice as long each time, to the last (design 12). */
+const POLL_FIRST_MS = 20;
+const POLL_LAST_MS = 500;
 /** After a claim failed (the store is away), the next try waits this long; hints go on marking meanwhile. */
 const RETRY_MS = 250;
 
@@ -47,12 +54,37 @@ export function createDispatcher(deps: EngineDeps): Dispatcher {
   let underWay: Promise<void> | undefined;
   let isStopped = false;
   let turn = 0;
+  let poll: Timer | undefined;
+  let pollMs = POLL_FIRST_MS;
 
   const mark = (claimer: Claimer): void => {
     if (isStopped || claimer.places() <= 0) return;
     marked.add(claimer);
     underWay ??= Promise.resolve().then(claimUntilQuiet);
   };
+
+  /** Sets the next look, if anybody has places for what it may find. */
+  const armPoll = (): void => {
+    if (store.shared === undefined || isStopped || poll !== undefined) return;
+    const hasPlaces = [...byEnvironment.values()].some((set) => [...set].some((claimer) => claimer.places() > 0));
+    if (!hasPlaces) return;
+    poll = clock.setTimer(pollMs, () => {
+      poll = undefined;
+      pollMs = Math.min(2 * pollMs, POLL_LAST_MS);
+      wakeAll();
+      armPoll();
+    });
+  };
+
+  const pollSoon = (): void => {
+    pollMs = POLL_FIRST_MS;
+    poll?.cancel();
+    poll = undefined;
+  };
+
+  function wakeAll(): void {
+    for (const set of byEnvironment.values()) for (const claimer of set) mark(claimer);
+  }
 
   async function claimUntilQuiet(): Promise<void> {
     while (marked.size > 0) {
@@ -68,6 +100,7 @@ export function createDispatcher(deps: EngineDeps): Dispatcher {
       }
     }
     underWay = undefined;
+    armPoll();
     // A mark set between the last look and the line above found `underWay` still set.
     if (marked.size > 0 && !isStopped) underWay = claimUntilQuiet();
   }
@@ -106,6 +139,7 @@ export function createDispatcher(deps: EngineDeps): Dispatcher {
       // Fewer than asked for: nothing more is there, and what comes will be hinted at.
       if (runs.length < request.places) marked.delete(claimer);
       if (runs.length === 0) return;
+      pollSoon();
       claimer.assign(runs);
       for (const { run, isResume } of runs) {
         emitMoved(deps, isResume ? "resume" : "claim", run);
@@ -132,11 +166,10 @@ export function createDispatcher(deps: EngineDeps): Dispatcher {
         if (taskId === undefined || claimer.tasks.has(taskId)) mark(claimer);
       }
     },
-    wakeAll() {
-      for (const set of byEnvironment.values()) for (const claimer of set) mark(claimer);
-    },
+    wakeAll,
     async stop() {
       isStopped = true;
+      poll?.cancel();
       marked.clear();
       await underWay;
     },

@@ -18,6 +18,7 @@ import type { EngineDeps, HeldLease, Instruction, OpenedSession, OpenSession, Se
 import type { TaskRegistry } from "../task-registry.js";
 import type { Claimer, Dispatcher } from "./claim.js";
 import { instructionFor } from "./instruction.js";
+import { cancelReason, createLeaseBook, createLeaseWatch, type LeaseBook } from "./leases.js";
 import { applyReports } from "./report.js";
 
 export interface Sessions {
@@ -29,6 +30,7 @@ export interface Sessions {
 
 /** A connected session. */
 interface Connected extends Claimer {
+  readonly leases: LeaseBook;
   readonly connectionEpoch: number;
   readonly sink: SessionSink;
   lastMessageMs: number;
@@ -40,6 +42,7 @@ const RUNS_PAGE = 500;
 export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatcher: Dispatcher): Sessions {
   const { store, clock, limits, signals, events } = deps;
   const connected = new Map<string, Connected>();
+  const leaseWatch = createLeaseWatch(deps, () => connected.values());
 
   const unsubscribe = signals.subscribe((signal) => {
     const session = "sessionId" in signal ? connected.get(signal.sessionId) : undefined;
@@ -49,9 +52,11 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
   function tell(session: Connected, signal: Signal): void {
     switch (signal.kind) {
       case "cancel":
+        session.leases.told(signal);
         session.sink.cancel([{ lease: { runId: signal.runId, fence: signal.fence }, reason: signal.reason }]);
         return;
       case "lost":
+        session.leases.lost(signal);
         session.sink.lost([{ runId: signal.runId, fence: signal.fence }]);
         return;
       case "superseded":
@@ -70,6 +75,14 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
     signals.publish([{ kind: "superseded", environment, sessionId, connectionEpoch }]);
     const instructions = await reconcile(params);
 
+    const leases = createLeaseBook();
+    instructions.forEach((instruction, index) => {
+      const lease = instruction.kind === "retry" ? instruction.lease : params.held[index]?.lease;
+      if (lease === undefined || instruction.kind === "lost" || instruction.kind === "finished") return;
+      if (instruction.kind !== "released") leases.give(lease);
+      if (instruction.kind === "cancel") leases.told(lease);
+    });
+
     let places = 0;
     let isClosed = false;
     const session: Connected = {
@@ -77,16 +90,20 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
       sessionId,
       connectionEpoch,
       sink,
+      leases,
       tasks: claimableTasks(params),
       lastMessageMs: clock.nowMs(),
       places: () => (isClosed || clock.nowMs() - session.lastMessageMs > limits.silentMs ? 0 : places),
       assign(runs: readonly ClaimedRun[]) {
         places -= runs.length;
+        for (const { run } of runs) leases.give({ runId: run.id, fence: run.fence });
+        leaseWatch.wake();
         sink.assign(runs);
       },
     };
     connected.set(sessionId, session);
     dispatcher.add(session);
+    if (leases.held.size > 0) leaseWatch.wake();
     events.emit("session.opened", {
       environment,
       sessionId,
@@ -118,7 +135,16 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
         ]);
         return kept[0] === true;
       },
-      report: (reports) => applyReports(deps, { environment, sessionId }, reports),
+      async report(reports) {
+        leases.reporting(reports);
+        let answers: readonly Instruction[] | undefined;
+        try {
+          answers = await applyReports(deps, { environment, sessionId }, reports);
+          return answers;
+        } finally {
+          leases.reported(reports, answers);
+        }
+      },
       appendLogs: (entries) =>
         store.appendLogs(
           entries.map(({ runId, lines }) => ({
@@ -186,14 +212,11 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
           return { kind: "released" };
         }
         const instruction = instructionFor(result.run, { lease: item.lease, sessionId }, nowMs);
-        return instruction.kind === "cancel" ? { kind: "cancel", reason: await cancelReason(item) } : instruction;
+        return instruction.kind === "cancel"
+          ? { kind: "cancel", reason: await cancelReason(deps, environment, item.lease.runId) }
+          : instruction;
       }),
     );
-
-    async function cancelReason({ lease }: HeldLease): Promise<string> {
-      const [detail] = await store.readRunDetails([{ environment, runId: lease.runId }]);
-      return detail?.failure?.message ?? "";
-    }
   }
 
   async function giveBackUnlisted(params: OpenSession, listed: ReadonlyMap<string, HeldLease>): Promise<void> {
@@ -219,6 +242,7 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
     heardSince: (sessionId, sinceMs) => (connected.get(sessionId)?.lastMessageMs ?? 0) > sinceMs,
     stop() {
       unsubscribe();
+      leaseWatch.stop();
       for (const session of connected.values()) session.sink.end("stopping");
       connected.clear();
     },
