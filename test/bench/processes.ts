@@ -46,7 +46,10 @@ export async function startWorkerProcess(
   await ready;
   return {
     async executed(wanted) {
-      while (count < wanted) await new Promise<void>((resolve) => (wake = resolve));
+      for (;;) {
+        if (count >= wanted) return;
+        await new Promise<void>((resolve) => (wake = resolve));
+      }
     },
     takeStarts() {
       const taken = starts;

@@ -61,6 +61,7 @@ class Watched {
   }
 
   call<V extends Exclude<VerbName, "insertRuns">>(verb: V, argument: ArgumentOf<V>): ResultOf<V> {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the caller names the type
     return this.#run({ verb, argument }) as ResultOf<V>;
   }
 

@@ -232,6 +232,7 @@ export function only<T>(list: readonly T[]): T {
   const [first] = list;
   if (list.length !== 1 || (first === undefined && !(0 in list))) throw new Error(`expected one, got ${list.length}`);
   // The list has exactly this element.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the caller names the type
   return first as T;
 }
 

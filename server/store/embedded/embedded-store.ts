@@ -94,6 +94,7 @@ class LiveStore implements EmbeddedStore {
     const inserts = items.map(toInsertRow);
     const outcome = await this.#lane("insertRuns").call({ verb: "insertRuns", inserts });
     // What insertRuns returns, one answer per row.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
     const answers = valueOf(outcome) as readonly InsertAnswer[];
     return items.map(({ run }, index) => {
       const answer = answers[index];
@@ -202,6 +203,7 @@ class LiveStore implements EmbeddedStore {
   async #call<V extends Exclude<VerbName, "insertRuns">>(verb: V, argument: ArgumentOf<V>): Promise<ResultOf<V>> {
     const outcome = await this.#lane(verb).call({ verb, argument });
     // What a verb of this name returns; the pair is lost in the message.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
     return valueOf(outcome) as ResultOf<V>;
   }
 }

@@ -40,6 +40,7 @@ export class FileBackend implements Backend {
     this.#writer = writer;
     this.#reader = new Thread({ role: "reader", directory: this.#directory });
     // What Writer.open returned in the thread.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
     return answer.value as Opened;
   }
 
@@ -70,7 +71,8 @@ export class FileBackend implements Backend {
 
   async query(sql: string): Promise<readonly unknown[]> {
     const answer = await this.#writer?.ask({ kind: "query", sql });
-    if (answer?.kind !== "done") throw answer?.error ?? new Error("the store is not running");
+    if (answer?.kind !== "done") throw new Error("the store cannot be asked", { cause: answer?.error });
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
     return answer.value as readonly unknown[];
   }
 }
@@ -83,6 +85,7 @@ async function execute(thread: Thread | undefined, calls: readonly Call[]): Prom
   }
   const verbs = calls.map(({ verb }) => verb);
   // What packOutcomes returned in the thread.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
   return unpackOutcomes(verbs, answer.value as PackedOutcomes);
 }
 

@@ -196,12 +196,14 @@ type Exchange = (value: unknown, swap: (run: unknown) => unknown) => unknown;
 // The values are those that the verbs of these names return, before or after the exchange.
 
 const list: Exchange = (value, swap) =>
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
   (value as readonly unknown[]).map((run) => (run === undefined ? run : swap(run)));
 
 const CREATED: InsertAnswer = { kind: "created", queueLimitIgnored: false };
 
 /** All created: how many. Nearly every insert is, and a number is copied for nothing. */
 function shortInserts(value: unknown): unknown {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
   const answers = value as readonly InsertAnswer[];
   const areCreated = answers.every((answer) => answer.kind === "created" && !answer.queueLimitIgnored);
   return areCreated ? answers.length : answers;
@@ -211,16 +213,19 @@ const EXCHANGES: Partial<Record<VerbName, Exchange>> = {
   readRuns: list,
   findRuns: list,
   listRuns: (value, swap) => {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
     const page = value as RunPage;
     return { ...page, runs: page.runs.map(swap) };
   },
   claimRuns: (value, swap) =>
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
     (value as readonly (readonly ClaimedRun[])[]).map((claims) =>
       claims.map((claim) => ({ ...claim, run: swap(claim.run) })),
     ),
   insertRuns: (value) =>
     typeof value === "number" ? Array.from({ length: value }, () => CREATED) : shortInserts(value),
   changeRuns: (value, swap) =>
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
     (value as readonly ChangeResult[]).map((result) => {
       return result.run === undefined ? result : { ...result, run: swap(result.run) };
     }),
@@ -229,6 +234,7 @@ const EXCHANGES: Partial<Record<VerbName, Exchange>> = {
 /** @param verbs of the outcomes, in their order. */
 export function packOutcomes(verbs: readonly VerbName[], outcomes: readonly Outcome[]): PackedOutcomes {
   const runs: PackedRun[] = [];
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
   const put = (run: unknown): unknown => runs.push(packRun(run as RunState)) - 1;
   return { outcomes: exchange(verbs, outcomes, put), runs: JSON.stringify(runs) };
 }

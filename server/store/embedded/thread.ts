@@ -124,6 +124,7 @@ function executeGroup(port: MessagePort, role: Role, asks: readonly ExecuteAsk[]
   for (const own of calls) {
     const from = taken;
     taken += own.length;
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
     post(port, outcomes.kind === "failed" ? outcomes : packed(own, (outcomes.value as Outcome[]).slice(from, taken)));
   }
 }
