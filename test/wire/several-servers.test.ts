@@ -1,0 +1,215 @@
+/** Several servers on one database, in real time: whoever a caller or a worker is connected to, it is one service. */
+import { fromJsonString } from "@bufbuild/protobuf";
+import type { ExecutionContext } from "ava";
+import { TriggerTaskRequestSchema } from "#proto/hairtrigger/v1/run_service_pb.js";
+import { type JsonObject, selector, startApi, statusName, type TestApi } from "../support/api.js";
+import { mongoTest, takeDatabase } from "../support/mongo.js";
+
+interface Servers {
+  readonly a: TestApi;
+  readonly b: TestApi;
+}
+
+/** Two servers of one empty database. */
+async function startServers(
+  t: ExecutionContext,
+  options: { readonly areHintsEnabled?: boolean } = {},
+): Promise<Servers> {
+  t.timeout(120_000);
+  const mongoUrl = await takeDatabase(t);
+  const start = () => startApi(t, { mongoUrl, isRealTime: true, ...options });
+  const a = await start();
+  return { a, b: await start() };
+}
+
+async function triggered(api: TestApi, taskId: string, options: JsonObject = {}): Promise<string> {
+  const request = JSON.stringify({ taskId, options });
+  return (await api.runs.triggerTask(fromJsonString(TriggerTaskRequestSchema, request))).runId;
+}
+
+const text = (json: string) => ({ data: { case: "json", value: json } }) as const;
+
+async function until(isSo: () => boolean | Promise<boolean>, everyMs = 10): Promise<void> {
+  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, everyMs));
+}
+
+/** The middle of several measured times. */
+function median(times: readonly number[]): number {
+  return times.toSorted((x, y) => x - y)[Math.floor(times.length / 2)] ?? Number.NaN;
+}
+
+for (const areHintsEnabled of [true, false]) {
+  const how = areHintsEnabled ? "with hints" : "without hints";
+
+  mongoTest(`${how}, a run triggered at one server is executed by a worker of another`, async (t) => {
+    const { a, b } = await startServers(t, { areHintsEnabled });
+    const worker = await b.worker({ tasks: ["greet"] });
+    const times: number[] = [];
+    for (let round = 0; round < 5; round += 1) {
+      const startedAt = performance.now();
+      const runId = await triggered(a, "greet");
+      const assignment = await worker.assigned();
+      times.push(performance.now() - startedAt);
+      t.is(assignment.runId, runId);
+      await worker.completed(assignment.lease, text('"hello"'));
+      t.is(await a.status(runId), "COMPLETED");
+      t.is(await b.status(runId), "COMPLETED");
+    }
+    t.log(`trigger at A → assignment at B ${how}: median ${Math.round(median(times))} ms`);
+  });
+
+  const limitMs = areHintsEnabled ? 200 : 700;
+  mongoTest(`CAN-1: ${how}, a cancel at one server reaches the worker of another (${limitMs} ms)`, async (t) => {
+    const { a, b } = await startServers(t, { areHintsEnabled });
+    const worker = await b.worker({ tasks: ["long"] });
+    const times: number[] = [];
+    for (let round = 0; round < 5; round += 1) {
+      const runId = await triggered(a, "long");
+      const assignment = await worker.assigned();
+      await worker.started(assignment.lease);
+      await a.runs.cancelRun({ runId, reason: `reason ${round}` });
+      const acknowledgedAt = performance.now();
+      const cancel = await worker.cancels.take();
+      times.push(performance.now() - acknowledgedAt);
+      t.is(cancel.reason, `reason ${round}`);
+      await worker.ended(assignment.lease);
+    }
+    t.log(`cancel at A → worker of B ${how}: median ${Math.round(median(times))} ms`);
+    t.true(median(times) <= limitMs);
+    t.is(worker.lost.size, 0);
+    t.is(worker.cancels.size, 0, "once each");
+  });
+
+  mongoTest(`RUN-26: ${how}, a watcher at one server sees what a worker does at another`, async (t) => {
+    const { a, b } = await startServers(t, { areHintsEnabled });
+    const worker = await b.worker({ tasks: ["watched"], credit: 0 });
+    const runId = await triggered(a, "watched");
+    const seen: string[] = [];
+    const watching = (async () => {
+      for await (const { run } of a.runs.watchRun({ runId })) {
+        if (run !== undefined) seen.push(statusName(run.status));
+        if (seen.length === 1) worker.credit(1);
+      }
+    })();
+    const assignment = await worker.assigned();
+    await until(() => seen.includes("EXECUTING"));
+    await worker.completed(assignment.lease, text("1"));
+    await watching;
+    t.deepEqual([...new Set(seen)], ["QUEUED", "EXECUTING", "COMPLETED"]);
+  });
+}
+
+mongoTest("hints are taken from servers of the same store only", async (t) => {
+  const { a } = await startServers(t);
+  const message = { from: { id: "server_x", address: "http://127.0.0.1:9" }, atMs: Date.now(), signals: [] };
+  for (const headers of [{}, { "x-hairtrigger-signature": "0".repeat(64) }]) {
+    const { status } = await fetch(`${a.server.url}/hints`, { method: "POST", body: JSON.stringify(message), headers });
+    t.is(status, 403);
+  }
+  const alone = await startApi(t, { isRealTime: true });
+  const { status } = await fetch(`${alone.server.url}/hints`, { method: "POST", body: JSON.stringify(message) });
+  t.is(status, 404, "a store of one's own has no other servers");
+});
+
+mongoTest("QUE-1: a limit holds over the workers of all servers, and a freed slot is taken at the other", async (t) => {
+  const { a, b } = await startServers(t);
+  const task = { id: "limited", queue: { concurrencyLimit: 2 } };
+  const workers = [await a.worker({ tasks: [task] }), await b.worker({ tasks: [task] })];
+  for (let number = 0; number < 12; number += 1) await triggered(number % 2 === 0 ? a : b, "limited");
+  let executing = 0;
+  let most = 0;
+  let done = 0;
+  await Promise.all(
+    workers.map(async (worker) => {
+      while (done < 12) {
+        if (worker.assignments.size === 0) {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          continue;
+        }
+        const assignment = await worker.assigned();
+        executing += 1;
+        most = Math.max(most, executing);
+        await worker.started(assignment.lease);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        executing -= 1;
+        await worker.completed(assignment.lease, text("1"));
+        done += 1;
+        worker.credit(10);
+      }
+    }),
+  );
+  t.is(most, 2);
+  t.is((await a.queue("task/limited")).running, 0);
+});
+
+mongoTest(
+  "RUN-6: a worker that comes back at another server keeps its leases, and its older connection ends",
+  async (t) => {
+    const { a, b } = await startServers(t);
+    const worker = await a.worker({ tasks: ["kept"] });
+    const runId = await triggered(a, "kept");
+    const assignment = await worker.assigned();
+    await worker.started(assignment.lease);
+    const again = await b.worker({
+      tasks: ["kept"],
+      sessionId: worker.sessionId,
+      epoch: 2,
+      held: [{ lease: assignment.lease }],
+    });
+    await worker.end();
+    t.like((await again.held.take()).instruction, { case: "goOn" });
+    await again.completed(assignment.lease, text("1"));
+    const run = await a.run(runId);
+    t.is(run.attemptCount, 1);
+    t.is(await a.status(runId), "COMPLETED");
+  },
+);
+
+mongoTest("QUE-29: queues are paused, limited and read at any server", async (t) => {
+  const { a, b } = await startServers(t);
+  const worker = await b.worker({ tasks: ["steered"] });
+  const first = await triggered(a, "steered");
+  await worker.finish(text("1"));
+  t.is(await b.status(first), "COMPLETED");
+  const queue = selector("task/steered");
+  await a.queues.pauseQueue({ queue });
+  t.true((await b.queue("task/steered")).paused);
+  const second = await triggered(b, "steered");
+  // The negative half: a paused queue gives nothing away, at any server.
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  t.is(worker.assignments.size, 0);
+  t.is(await a.status(second), "QUEUED");
+  await a.queues.overrideConcurrencyLimit({ queue, concurrencyLimit: 1 });
+  t.is((await b.queue("task/steered")).concurrencyLimit, 1);
+  await a.queues.resumeQueue({ queue });
+  t.is((await worker.assigned()).runId, second);
+});
+
+mongoTest("IDM-12: concurrent triggers with one key at several servers create one run", async (t) => {
+  const { a, b } = await startServers(t);
+  const ids = await Promise.all(
+    Array.from({ length: 40 }, (_, number) => triggered(number % 2 === 0 ? a : b, "keyed", { idempotencyKey: "one" })),
+  );
+  t.is(new Set(ids).size, 1);
+  t.is(await a.count(), 1);
+});
+
+mongoTest(
+  "runs of a worker whose server is gone go on at another server when the worker comes back there",
+  async (t) => {
+    const { a, b } = await startServers(t);
+    const worker = await a.worker({ tasks: ["moved"] });
+    const runId = await triggered(b, "moved");
+    const assignment = await worker.assigned();
+    await worker.started(assignment.lease);
+    await a.server.stop();
+    const again = await b.worker({
+      tasks: ["moved"],
+      sessionId: worker.sessionId,
+      epoch: 2,
+      held: [{ lease: assignment.lease }],
+    });
+    await again.completed(assignment.lease, text("1"));
+    t.is(await b.status(runId), "COMPLETED");
+  },
+);
