@@ -36,9 +36,9 @@ if (MONGODB_URI !== undefined) pool = openPool(MONGODB_URI);
 
 /** The URL of an empty database that nobody else uses until the test has ended, and all that was started after this call with it. */
 export async function takeDatabase(t: ExecutionContext): Promise<string> {
-  const { url, giveBack } = await borrowDatabase();
-  t.teardown(giveBack);
-  return url;
+  const database = await borrowDatabase();
+  t.teardown(() => database.giveBack());
+  return database.url;
 }
 
 export interface Borrowed {
