@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { BlockList, isIP } from "node:net";
 import { type App, createApp, StoppedError } from "./app.js";
 import { addressText, type Config, ConfigError, describeConfig, readConfig, storeText } from "./config.js";
+import { isAppError } from "./domain/error.js";
 import { createLogger, type Logger } from "./telemetry/log.js";
 
 export const EXIT = {
@@ -53,10 +54,13 @@ export async function serve(): Promise<number> {
 }
 
 /** Why a server did not start, for whoever started it. */
-export function startFailure(error: unknown, { listen }: Config): string {
+export function startFailure(error: unknown, { listen, storeDirectory, mongoUrl }: Config): string {
   if (!(error instanceof Error)) return String(error);
   if ("code" in error && error.code === "EADDRINUSE") {
     return `${addressText(listen)} is taken, perhaps by another server; HAIRTRIGGER_LISTEN sets another address`;
+  }
+  if (mongoUrl === undefined && isAppError(error) && error.reason === "STORE_UNAVAILABLE") {
+    return `${storeDirectory} cannot be opened as a store${error.cause instanceof Error ? `: ${error.cause.message}` : ""}`;
   }
   return error.message;
 }

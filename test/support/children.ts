@@ -56,10 +56,21 @@ export function temporaryDirectory(purpose: string): string {
   return directory;
 }
 
-/** A directory on a file system of its own, in memory, of this size. @returns undefined where the machine does not allow it. */
-export function smallDisk(megabytes: number): string | undefined {
+/**
+ * A directory on a file system of its own, in memory, of this size.
+ * @param options of the mount, such as `ro`.
+ * @returns undefined where the machine does not allow it.
+ */
+export function smallDisk(megabytes: number, options: readonly string[] = []): string | undefined {
   const directory = temporaryDirectory("disk");
-  const { status } = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m`, "tmpfs", directory]);
+  const { status } = spawnSync("mount", [
+    "-t",
+    "tmpfs",
+    "-o",
+    [`size=${megabytes}m`, ...options].join(),
+    "tmpfs",
+    directory,
+  ]);
   if (status !== 0) {
     removeDirectory(directory);
     return undefined;

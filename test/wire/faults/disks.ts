@@ -10,7 +10,7 @@ import { ErrorInfoSchema, RetryInfoSchema } from "#proto/google/rpc/error_detail
 import { RunService } from "#proto/hairtrigger/v1/run_service_pb.js";
 import { testIf } from "../../support/available.js";
 import { removeDirectory, smallDisk } from "../../support/children.js";
-import type { ServerPlace } from "../../support/processes.js";
+import { type ServerPlace, startServer } from "../../support/processes.js";
 import { canTrace, type Trace, trace } from "../../support/strace.js";
 import { assertStored, everyRun, inScene, pass, until } from "./scene.js";
 
@@ -144,6 +144,18 @@ export function registerDisks(): void {
         assertRefusals(t, triggers);
         await assertWhole(t, server, triggers);
       });
+    },
+  );
+
+  testIf(canMount(), "no file system can be mounted (not root?)")(
+    "a server whose store cannot be written does not start, and says where and why",
+    async (t) => {
+      t.timeout(60_000);
+      const disk = smallDisk(1, ["ro"]);
+      if (disk === undefined) throw new Error("it could be mounted before");
+      t.teardown(() => removeDirectory(disk));
+      const error = await t.throwsAsync(startServer({ directory: disk }));
+      t.regex(error?.message ?? "", new RegExp(`${disk} cannot be opened as a store: \\w`));
     },
   );
 
