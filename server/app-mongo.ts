@@ -18,6 +18,7 @@ export interface MongoParams {
   readonly clock: Clock | undefined;
   readonly peerAddress: string | undefined;
   readonly areHintsEnabled: boolean;
+  readonly areDutiesShared: boolean;
   readonly isTls: boolean;
   readonly events: EventSink;
   /** Told every 10 s while the database cannot be reached. */
@@ -57,7 +58,9 @@ export async function openOnMongo(params: MongoParams): Promise<Parts> {
     clock,
     signals: peers ?? local,
     hints: peers,
-    createDriver: (rows) => createAgendaDriver({ db: store.database, clock, serverName: serverId, rows, onError }),
+    createDriver: params.areDutiesShared
+      ? (rows) => createAgendaDriver({ db: store.database, clock, serverName: serverId, rows, onError })
+      : undefined,
     join: async (listening) => peers?.start(params.peerAddress ?? peerAddressOf(listening, params.isTls)),
   };
 }

@@ -46,6 +46,8 @@ export interface AppOptions {
   readonly clock?: Clock;
   /** Default: the machine's. */
   readonly entropy?: Entropy;
+  /** False: with a database, this server does every duty by itself instead of one server at a time, by Agenda. Default true. */
+  readonly areDutiesShared?: boolean;
   /** False: nothing happens by its period; see `scheduler.ts`. Default true. */
   readonly areDutiesEnabled?: boolean;
   /** False: nothing happens at its moment. Default true. */
@@ -246,13 +248,14 @@ export class App implements AsyncDisposable {
 
   async #sharedStore(url: string, entropy: Entropy): Promise<Parts> {
     const { openOnMongo } = await import("./app-mongo.js");
-    const { logger, clock, peerAddress, areHintsEnabled = true, tls } = this.#options;
+    const { logger, clock, peerAddress, areHintsEnabled = true, areDutiesShared = true, tls } = this.#options;
     return openOnMongo({
       url,
       entropy,
       clock,
       peerAddress,
       areHintsEnabled,
+      areDutiesShared,
       isTls: tls !== undefined,
       events: this.events,
       // The log of events begins later; what keeps the start waiting has to be told now.

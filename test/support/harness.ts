@@ -1,4 +1,5 @@
 /** Builds the app for tests: in memory, on any free port, by a clock that the test moves unless it asks for the real one. */
+import { EventEmitter } from "node:events";
 import { type App, type AppOptions, createApp } from "../../server/app.js";
 import { createLogger } from "../../server/telemetry/log.js";
 import { FAKE_START_MS, FakeClock } from "./clock.js";
@@ -35,6 +36,9 @@ export type TestAppOptions = Partial<AppOptions> & {
 export const DEV_KEY = "tr_dev_0123456789abcdefghij";
 export const PROD_KEY = "tr_prod_0123456789abcdefghij";
 
+/** With HAIRTRIGGER_TEST_STORE=mongodb, what would be in memory is in a database of the server at MONGODB_URI. */
+const databases = process.env.HAIRTRIGGER_TEST_STORE === "mongodb" ? await import("./mongo.js") : undefined;
+
 /**
  * A started app. End it with `t.teardown(() => testApp.stop())`.
  * @example const { sdk, advance } = await startTestApp();
@@ -42,17 +46,33 @@ export const PROD_KEY = "tr_prod_0123456789abcdefghij";
 export async function startTestApp(options: TestAppOptions = {}): Promise<TestApp> {
   const { isRealTime = false, ...appOptions } = options;
   const log: LogLine[] = [];
-  const clock: FakeClock = new FakeClock(FAKE_START_MS, () => settled(app));
+  const isInMemory = [undefined, ":memory:"].includes(options.storeDirectory) && options.mongoUrl === undefined;
+  const database = isInMemory ? await databases?.borrowDatabase() : undefined;
+  // A database removes what has expired by its own clock.
+  const startMs = database === undefined ? FAKE_START_MS : Date.now();
+  const clock: FakeClock = new FakeClock(startMs, () => settled(app));
   const app: App = createApp({
     storeDirectory: ":memory:",
     listen: { host: "127.0.0.1", port: 0 },
     secretKeys: [DEV_KEY, PROD_KEY],
     logger: createLogger("info", { write: (line: string) => void log.push(JSON.parse(line)) }),
     ...(isRealTime ? {} : { clock }),
+    // Agenda lives in real time, and one server has nobody to tell.
+    ...(database === undefined ? {} : { mongoUrl: database.url, areDutiesShared: isRealTime, areHintsEnabled: false }),
     ...appOptions,
   });
-  await app.start();
-  const stop = (): Promise<void> => app.stop();
+  try {
+    await app.start();
+  } catch (error) {
+    await database?.giveBack();
+    throw error;
+  }
+  operationsOf(app);
+  let stopping: Promise<void> | undefined;
+  const stop = (): Promise<void> => {
+    stopping ??= app.stop().finally(() => database?.giveBack());
+    return stopping;
+  };
   return {
     app,
     url: app.url,
@@ -71,8 +91,28 @@ export async function startTestApp(options: TestAppOptions = {}): Promise<TestAp
 const TURNS = 4;
 
 async function settled(app: App): Promise<void> {
+  const operations = operationsOf(app);
   for (let turn = 0; turn < TURNS; turn += 1) {
     await app.scheduler.idle();
     await new Promise<void>((resolve) => setImmediate(resolve));
+    // What a database is asked takes its time, and leads to more.
+    if (operations !== undefined && operations.size > 0) turn = -1;
   }
+}
+
+const operationsByDriver = new WeakMap<EventEmitter, Set<number>>();
+
+/** Operations of the app's database that are under way; undefined where it has none. */
+function operationsOf({ store }: App): ReadonlySet<number> | undefined {
+  if (!("driver" in store) || !(store.driver instanceof EventEmitter)) return undefined;
+  const { driver } = store;
+  const known = operationsByDriver.get(driver);
+  if (known !== undefined) return known;
+  const operations = new Set<number>();
+  operationsByDriver.set(driver, operations);
+  driver.on("commandStarted", ({ requestId }: { readonly requestId: number }) => operations.add(requestId));
+  for (const ended of ["commandSucceeded", "commandFailed"]) {
+    driver.on(ended, ({ requestId }: { readonly requestId: number }) => operations.delete(requestId));
+  }
+  return operations;
 }
