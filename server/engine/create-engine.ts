@@ -59,7 +59,7 @@ export function createEngine(deps: EngineDeps): Engine {
       due: createDue(deps),
       expire: createExpire(deps),
       lose: createLose(deps, registry),
-      release: createRelease(deps, sessions.heardSince),
+      release: createRelease(deps, sessions),
       overrun: createOverrun(deps),
       settle: createSettle(deps),
       ended: createEnded(deps, dispatcher),

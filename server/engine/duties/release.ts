@@ -6,9 +6,15 @@ import type { RunState } from "../../domain/run.js";
 import type { EngineDeps } from "../engine.js";
 import { announce } from "../moved.js";
 
-export function createRelease(deps: EngineDeps, heardSince: (sessionId: string, sinceMs: number) => boolean) {
+interface KnownSessions {
+  readonly heardSince: (sessionId: string, sinceMs: number) => boolean;
+  readonly suspend: (sessionId: string) => void;
+}
+
+export function createRelease(deps: EngineDeps, { heardSince, suspend }: KnownSessions) {
   return async (limit: number): Promise<number> => {
     const runs = await deps.store.findRuns({ kind: "unconfirmed", nowMs: deps.clock.nowMs(), limit });
+    for (const { sessionId } of runs) if (sessionId !== undefined) suspend(sessionId);
     await releaseRuns(deps, runs, { heardSince, force: false });
     return runs.length;
   };

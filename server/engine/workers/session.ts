@@ -25,6 +25,8 @@ export interface Sessions {
   open(params: OpenSession, sink: SessionSink): Promise<OpenedSession>;
   /** Whether a session connected here has sent something after `sinceMs`. */
   readonly heardSince: (sessionId: string, sinceMs: number) => boolean;
+  /** It let a pick-up lapse: it is given nothing until its next message (design 8). */
+  readonly suspend: (sessionId: string) => void;
   stop(): void;
 }
 
@@ -34,6 +36,7 @@ interface Connected extends Claimer {
   readonly connectionEpoch: number;
   readonly sink: SessionSink;
   lastMessageMs: number;
+  isSuspended: boolean;
 }
 
 /** Runs of a session are read in pages of this size when it opens. */
@@ -93,7 +96,8 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
       leases,
       tasks: claimableTasks(params),
       lastMessageMs: clock.nowMs(),
-      places: () => (isClosed || clock.nowMs() - session.lastMessageMs > limits.silentMs ? 0 : places),
+      isSuspended: false,
+      places: () => (isClosed || isSilent() ? 0 : places),
       assign(runs: readonly ClaimedRun[]) {
         places -= runs.length;
         for (const { run } of runs) leases.give({ runId: run.id, fence: run.fence });
@@ -101,6 +105,7 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
         sink.assign(runs);
       },
     };
+    const isSilent = (): boolean => session.isSuspended || clock.nowMs() - session.lastMessageMs > limits.silentMs;
     connected.set(sessionId, session);
     dispatcher.add(session);
     if (leases.held.size > 0) leaseWatch.wake();
@@ -118,9 +123,9 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
         dispatcher.wake(session);
       },
       noteMessage() {
-        const nowMs = clock.nowMs();
-        const wasSilent = nowMs - session.lastMessageMs > limits.silentMs;
-        session.lastMessageMs = nowMs;
+        const wasSilent = isSilent();
+        session.lastMessageMs = clock.nowMs();
+        session.isSuspended = false;
         if (wasSilent) dispatcher.wake(session);
       },
       async heartbeat(confirmed) {
@@ -239,6 +244,10 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
 
   return {
     open,
+    suspend(sessionId) {
+      const session = connected.get(sessionId);
+      if (session !== undefined) session.isSuspended = true;
+    },
     heardSince: (sessionId, sinceMs) => (connected.get(sessionId)?.lastMessageMs ?? 0) > sinceMs,
     stop() {
       unsubscribe();

@@ -52,6 +52,19 @@ test("RUN-6: a run of an unlimited queue may be completed without any earlier wo
   t.is((await api.run(runId)).attemptCount, 1);
 });
 
+test("RUN-6: a worker that let a pick-up lapse is assigned nothing until its next message", async (t) => {
+  const api = await startApi(t);
+  const worker = await api.worker({ tasks: ["work"], credit: 2 });
+  const runId = await api.triggered("work");
+  await worker.assigned();
+  await api.advance(5 * SECOND);
+  await worker.heartbeat();
+  await api.advance(6 * SECOND);
+  t.is(await api.status(runId), "QUEUED", "it has a place, and was heard 6 s ago");
+  await worker.heartbeat();
+  t.is((await worker.assigned()).runId, runId);
+});
+
 test("RUN-6: the fifth return in a row of workers that were heard meanwhile ends the run as SYSTEM_FAILURE", async (t) => {
   const api = await startApi(t);
   const worker = await api.worker({ tasks: ["work"], credit: 1 });

@@ -361,7 +361,7 @@ export type ResetConcurrencyLimitRequest = Message<"hairtrigger.v1.ResetConcurre
   queue?: QueueSelector | undefined;
 
   /**
-   * A repeat with the same id gets the same answer for 24 hours. At most 256 characters. Empty: every call is new.
+   * Names the call in logs. At most 256 characters.
    *
    * @generated from field: string request_id = 2;
    */
@@ -462,7 +462,7 @@ export const QueueService: GenService<{
   },
   /**
    * Returns to the base limit, which may have changed meanwhile. Errors: QUEUE_NOT_FOUND; QUEUE_NOT_OVERRIDDEN if there
-   * is nothing to reset, so a repeat without `request_id` is refused harmlessly.
+   * is nothing to reset, so the repeat of a call that went through is refused, and changes nothing.
    *
    * @generated from rpc hairtrigger.v1.QueueService.ResetConcurrencyLimit
    */

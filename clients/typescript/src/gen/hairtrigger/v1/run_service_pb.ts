@@ -684,8 +684,7 @@ export type RescheduleRunRequest = Message<"hairtrigger.v1.RescheduleRunRequest"
   } | { case: undefined; value?: undefined };
 
   /**
-   * A repeat with the same id gets the same answer for 24 hours, so that a span is not counted anew. At most 256
-   * characters. Empty: every call is new.
+   * Names the call in logs. A repeat is harmless; a span counts from the call that arrives last. At most 256 characters.
    *
    * @generated from field: string request_id = 5;
    */
