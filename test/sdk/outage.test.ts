@@ -1,4 +1,6 @@
 /** Polls and subscriptions while the server is away. */
+import { once } from "node:events";
+import { constants, createServer } from "node:http2";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -58,6 +60,20 @@ test("RES-10: a single call gives up after its tries with ApiConnectionError", a
   const { clientConfig } = server;
   await t.throwsAsync(runs.retrieve(RUN_ID, { clientConfig, retry }), { instanceOf: ApiConnectionError });
   t.is(tries, 5);
+});
+
+test("RES-10: a call that crossed the good-bye of a server on its way is one that nobody answered", async (t) => {
+  const server = createServer();
+  // The good-bye is on its way before the call arrives, and says that no call was looked at; so the caller's side ends its own.
+  server.on("session", (session) => session.goaway(constants.NGHTTP2_NO_ERROR));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("the server has no port");
+  const clientConfig = { accessToken: "tr_dev_0123456789abcdefghij", baseURL: `http://127.0.0.1:${address.port}` };
+  const error = await t.throwsAsync(runs.retrieve(RUN_ID, { clientConfig, retry: { maxAttempts: 1 } }));
+  t.true(error instanceof ApiConnectionError && error.code === "unavailable", String(error));
 });
 
 test("RUN-26: a subscription reconnects, shows no state twice and none out of order, and ends with the final one", async (t) => {

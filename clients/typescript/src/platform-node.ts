@@ -20,8 +20,8 @@ export const platform: Platform = {
       // The server compresses nothing by default; not offering it keeps requests small.
       acceptCompression: [],
     }),
-  // Its transport tells by the code.
-  isUnreachable: () => false,
+  // A server that says good-bye has not looked at the calls that crossed it on the way; the transport takes their end for a broken protocol.
+  isUnreachable: (cause) => cause instanceof Error && cause.message.includes("NGHTTP2_REFUSED_STREAM"),
   createScope<T>() {
     const storage = new AsyncLocalStorage<T>();
     return { get: () => storage.getStore(), run: <R>(value: T, fn: () => R): R => storage.run(value, fn) };
