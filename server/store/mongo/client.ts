@@ -4,7 +4,6 @@
  * replica set that is electing is STORE_UNAVAILABLE and no other.
  */
 import {
-  type AggregateOptions,
   type AnyBulkWriteOperation,
   type Collection,
   type Db,
@@ -22,8 +21,9 @@ import {
   MongoTopologyClosedError,
   type OptionalUnlessRequiredId,
   type UpdateFilter,
+  type WriteError,
 } from "mongodb";
-import { isAppError, storeUnavailable } from "../../domain/error.js";
+import { storeUnavailable } from "../../domain/error.js";
 
 /** Every unique constraint is an `_id`, so that each collection can be sharded by its hash. */
 export interface Identified {
@@ -43,11 +43,15 @@ const SELECTION_MS = 5_000;
 /** An operation without an answer for this long is given up; every one of ours is bounded to a page. */
 const SOCKET_MS = 20_000;
 
+/** Documents of one answer: more than any page of ours. The default of 101 would make a second round trip of most. */
+const BATCH = 10_000;
+
 /** A connection of one store. Constructing it does nothing. */
 export class Client {
   readonly #client: MongoClient;
   readonly #db: Db;
-  #writesLeft: number;
+  readonly #stopAfterWrites: number;
+  #writesLeft = Number.POSITIVE_INFINITY;
 
   constructor(options: ClientOptions) {
     this.#client = new MongoClient(options.url, {
@@ -57,14 +61,14 @@ export class Client {
       retryWrites: true,
       retryReads: true,
       ignoreUndefined: true,
-      serverSelectionTimeoutMS: SELECTION_MS,
+      ...(options.url.includes("serverSelectionTimeoutMS=") ? {} : { serverSelectionTimeoutMS: SELECTION_MS }),
       socketTimeoutMS: SOCKET_MS,
       appName: "hairtrigger",
       monitorCommands: true,
     });
     const named = this.#client.options.dbName;
     this.#db = this.#client.db(options.database ?? (named === "test" ? DATABASE : named));
-    this.#writesLeft = options.stopAfterWrites ?? Number.POSITIVE_INFINITY;
+    this.#stopAfterWrites = options.stopAfterWrites ?? Number.POSITIVE_INFINITY;
   }
 
   /** The driver's client, for command monitoring in tests. */
@@ -76,8 +80,18 @@ export class Client {
     return this.#db;
   }
 
+  /** From now on writes count (see `stopAfterWrites`). */
+  countWrites(): void {
+    this.#writesLeft = this.#stopAfterWrites;
+  }
+
   async close(): Promise<void> {
     await this.#client.close();
+  }
+
+  /** Needed before the first operation, and again after it failed: a client that never reached its server does not try again by itself. */
+  async connect(): Promise<void> {
+    await this.read(() => this.#client.connect());
   }
 
   /** @returns the database's clock, Unix milliseconds. */
@@ -137,7 +151,7 @@ export class Table<D extends Identified> {
 
   find(filter: Filter<D>, options: FindOptions = {}): Promise<readonly D[]> {
     // Without `project` the documents are what was stored; a projection leaves out optional members only.
-    return this.#client.read(() => this.#collection.find<D>(filter, options).toArray());
+    return this.#client.read(() => this.#collection.find<D>(filter, { batchSize: BATCH, ...options }).toArray());
   }
 
   async findByIds(ids: Iterable<string>, projection?: Document): Promise<ReadonlyMap<string, D>> {
@@ -151,12 +165,8 @@ export class Table<D extends Identified> {
     return this.find(filterOf<D>({ [field]: { $in: values } }), projection === undefined ? {} : { projection });
   }
 
-  aggregate<R extends Document>(pipeline: readonly Document[], options: AggregateOptions = {}): Promise<readonly R[]> {
-    return this.#client.read(() => this.#collection.aggregate<R>([...pipeline], options).toArray());
-  }
-
-  explain(filter: Filter<D>, options: FindOptions): Promise<Document> {
-    return this.#client.read(() => this.#collection.find(filter, options).explain());
+  aggregate<R extends Document>(pipeline: readonly Document[]): Promise<readonly R[]> {
+    return this.#client.read(() => this.#collection.aggregate<R>([...pipeline], { batchSize: BATCH }).toArray());
   }
 
   /** @returns positions of documents whose `_id` exists already; the others were stored. */
@@ -218,17 +228,21 @@ export class Table<D extends Identified> {
 
 /** A filter whose field names are computed; the driver's type cannot follow them. */
 export function filterOf<D extends Identified>(filter: Document): Filter<D> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- names of fields are computed
   return filter as Filter<D>;
 }
 
+/** Positions of duplicates, if a bulk failed for nothing else. The driver wraps errors of the network in the same class. */
 function duplicatesOf(error: unknown): ReadonlySet<number> {
   if (!(error instanceof MongoBulkWriteError)) throw error;
-  const errors = Array.isArray(error.writeErrors) ? error.writeErrors : [error.writeErrors];
-  const other = errors.find(({ code }) => code !== DUPLICATE);
-  if (other !== undefined || error.result.getWriteConcernError() !== undefined) {
-    throw isAppError(error) || !isUnavailable(error) ? error : storeUnavailable(error);
-  }
+  const errors = writeErrorsOf(error);
+  const isAllDuplicates = errors.length > 0 && errors.every(({ code }) => code === DUPLICATE);
+  if (!isAllDuplicates || error.result.getWriteConcernError() !== undefined) throw error;
   return new Set(errors.map(({ index }) => index));
+}
+
+function writeErrorsOf(error: MongoBulkWriteError): readonly WriteError[] {
+  return [error.writeErrors].flat();
 }
 
 /** Codes of a server that is not, or no longer, the primary, is shutting down, or could not reach the others in time. */
@@ -260,6 +274,17 @@ const UNAVAILABLE_CODES: ReadonlySet<number> = new Set([
 /** Whether the error is of the network or of a server that cannot serve now; every other one is a mistake of ours. */
 export function isUnavailable(error: unknown): boolean {
   if (!(error instanceof MongoError)) return false;
+  if (error instanceof MongoBulkWriteError) {
+    const codes = writeErrorsOf(error).map(({ code }) => code);
+    if (codes.length > 0) {
+      const isOnlyDuplicates = codes.every((code) => code === DUPLICATE);
+      return isOnlyDuplicates
+        ? error.result.getWriteConcernError() !== undefined
+        : codes.some((code) => typeof code === "number" && UNAVAILABLE_CODES.has(code));
+    }
+    // A wrapped error of the driver has no code; a refused command has.
+    return typeof error.code !== "number" || UNAVAILABLE_CODES.has(error.code);
+  }
   if (error instanceof MongoServerError) {
     if (error.hasErrorLabel("RetryableWriteError") || error.hasErrorLabel("RetryableReadError")) return true;
     return typeof error.code === "number" && UNAVAILABLE_CODES.has(error.code);

@@ -272,7 +272,7 @@ function docOf(call: Call, { run, entry }: Plan, snapshot: Snapshot | undefined)
     spec: new Binary(item.spec),
     meta: item.metadataJson,
   };
-  // Made of a whole RunState just above.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- made of a whole RunState just above
   return doc as RunDoc;
 }
 

@@ -46,7 +46,7 @@ export interface MongoStoreOptions {
   readonly settingsCacheMs?: number;
   /** Told once per 10 s while the database cannot be reached at start. */
   readonly log?: (message: string) => void;
-  /** For tests of crashes only: after so many writes all further ones are refused, as if the process had been killed there. */
+  /** For tests of crashes only: after so many writes since `start` all further ones are refused, as if the process had been killed there. */
   readonly stopAfterWrites?: number;
 }
 
@@ -139,6 +139,7 @@ class LiveStore implements MongoStore {
     for (;;) {
       if (this.#stopping !== undefined) throw storeUnavailable(new Error("the store was stopped"));
       try {
+        await this.#client.connect();
         await this.#clock.start();
         break;
       } catch (error) {
@@ -150,6 +151,7 @@ class LiveStore implements MongoStore {
       }
     }
     await createIndexes(this.#context);
+    this.#client.countWrites();
     this.#isRunning = true;
     // Times in the records are the database's own, and so is the clock that starts now.
     return { lastTimeMs: this.databaseMs() };

@@ -43,7 +43,7 @@ export async function readRunDetails(
   const above = own.flatMap((doc) => [doc?.parentRunId, doc?.rootRunId]).filter((id) => id !== undefined);
   const [related, children] = await Promise.all([
     context.runs.findByIds(above, RELATED),
-    Promise.all(own.map((doc) => (doc === undefined ? [] : childrenOf(context, doc)))),
+    Promise.all(own.map(async (doc) => (doc === undefined ? [] : childrenOf(context, doc)))),
   ]);
   return own.map((doc, index) => {
     if (doc === undefined) return undefined;

@@ -165,7 +165,7 @@ export function readState(doc: RunDoc): RunState {
     if (value !== undefined && value !== null) picked[name] = value;
   }
   for (const name of REQUIRED) if (picked[name] === undefined) throw new TypeError(`run ${doc._id} has no ${name}`);
-  // Written by this store from a RunState, and complete: checked above.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- written by this store from a RunState, and complete: checked above
   const state = picked as Omit<RunState, "id">;
   return { ...state, id: doc._id, ...(doc.key === undefined ? {} : { key: keyOf(doc.key) }) };
 }
