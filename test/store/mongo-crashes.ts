@@ -153,7 +153,8 @@ async function rescue(t: ExecutionContext, world: World, store: MongoStore): Pro
   const { nowMs, environment } = world;
   await world.open({ id: RESCUER });
   for (let round = 0; round < 20; round += 1) {
-    while ((await store.repair({ nowMs, limit: 100 })) > 0);
+    // Marks are set by the database's time where the caller gives none.
+    while ((await store.repair({ nowMs: store.databaseMs() + 60_000, limit: 100 })) > 0);
     await store.endLingering({ kind: "expired", nowMs, graceMs: 30_000, limit: 100 });
     for (const run of await store.findRuns({ kind: "unconfirmed", nowMs, limit: 100 })) {
       await world.change(run.id, {
