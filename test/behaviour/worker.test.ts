@@ -560,6 +560,8 @@ test("QUE-4, QUE-6: neither a queue's limit nor a worker's places are ever excee
     if (isLimited) inQueue += 1;
     mostInQueue = Math.max(mostInQueue, inQueue);
     mostInWorker = Math.max(mostInWorker, inWorker);
+    // The first ones wait for each other, so that both limits are reached.
+    await until(() => mostInQueue >= 3 && mostInWorker >= 8);
     await turns(3);
     inWorker -= 1;
     if (isLimited) inQueue -= 1;

@@ -85,13 +85,23 @@ export async function startApi(t: ExecutionContext, options: TestAppOptions = {}
     as,
     trigger: (taskId, request = {}) =>
       runs.triggerTask(fromJsonString(TriggerTaskRequestSchema, JSON.stringify({ taskId, ...request }))),
-    triggered: async (taskId, triggerOptions = {}) => (await api.trigger(taskId, { options: triggerOptions })).runId,
+    async triggered(taskId, triggerOptions = {}) {
+      const { runId } = await api.trigger(taskId, { options: triggerOptions });
+      await server.settled();
+      return runId;
+    },
     run: async (runId) => required((await runs.retrieveRun({ runId })).run),
-    status: async (runId) => statusName((await api.run(runId)).status),
+    async status(runId) {
+      await server.settled();
+      return statusName((await api.run(runId)).status);
+    },
     count: async () => (await runs.listRuns({ pageSize: 100 })).runs.length,
-    queue: async (name) => required((await queues.retrieveQueue({ queue: selector(name) })).queue),
+    async queue(name) {
+      await server.settled();
+      return required((await queues.retrieveQueue({ queue: selector(name) })).queue);
+    },
     async worker(workerOptions, { workers } = clients) {
-      const worker = new WireWorker(workers, workerOptions);
+      const worker = new WireWorker(workers, { settled: () => server.settled(), ...workerOptions });
       opened.push(worker);
       await worker.open();
       return worker;

@@ -15,6 +15,8 @@ export interface TestApp extends AsyncDisposable {
   readonly sdk: { readonly accessToken: string; readonly baseURL: string };
   /** The clock of the app; with `isRealTime` it stands still and moves nothing. */
   readonly clock: FakeClock;
+  /** Resolves when nothing is under way that was begun; at once where answers come within a turn of the event loop. */
+  settled(): Promise<void>;
   /** Plays time; after every instant waits for what the scheduler began. */
   advance(ms: number): Promise<void>;
   /** Lines of the log, as objects, from level `info` on. A test of bad input asserts that none has level `error`. */
@@ -70,7 +72,13 @@ export async function startTestApp(options: TestAppOptions = {}): Promise<TestAp
   operationsOf(app);
   let stopping: Promise<void> | undefined;
   const stop = (): Promise<void> => {
-    stopping ??= app.stop().finally(() => database?.giveBack());
+    stopping ??= (async () => {
+      try {
+        await app.stop();
+      } finally {
+        await database?.giveBack();
+      }
+    })();
     return stopping;
   };
   return {
@@ -80,6 +88,7 @@ export async function startTestApp(options: TestAppOptions = {}): Promise<TestAp
     prodKey: PROD_KEY,
     sdk: { accessToken: app.secretKey, baseURL: app.url },
     clock,
+    settled: async () => (database === undefined ? undefined : settled(app)),
     advance: (ms) => clock.advance(ms),
     log,
     stop,
@@ -89,10 +98,13 @@ export async function startTestApp(options: TestAppOptions = {}): Promise<TestAp
 
 /** Turns of the event loop: enough for an answer in memory, and what it signals, to get as far as a socket. */
 const TURNS = 4;
+/** The same with a database between: calls lead to operations, and these to calls. */
+const TURNS_WITH_DATABASE = 20;
 
 async function settled(app: App): Promise<void> {
   const operations = operationsOf(app);
-  for (let turn = 0; turn < TURNS; turn += 1) {
+  const turns = operations === undefined ? TURNS : TURNS_WITH_DATABASE;
+  for (let turn = 0; turn < turns; turn += 1) {
     await app.scheduler.idle();
     await new Promise<void>((resolve) => setImmediate(resolve));
     // What a database is asked takes its time, and leads to more.

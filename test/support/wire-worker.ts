@@ -40,6 +40,8 @@ export interface WireWorkerOptions {
   readonly queues?: readonly MessageInitShape<typeof QueueDeclarationSchema>[];
   /** Leases of an earlier connection. */
   readonly held?: readonly MessageInitShape<typeof HeldLeaseSchema>[];
+  /** Awaited before a heartbeat: when its answer is here, so is what was begun before. */
+  readonly settled?: () => Promise<void>;
   /** Free places offered at once; 0: none until `credit`. Default 10. */
   readonly credit?: number;
 }
@@ -132,6 +134,7 @@ export class WireWorker {
 
   /** A sign of life, kept by the server when this resolves; confirms the pick-up of `started`. */
   async heartbeat(started: readonly Uint8Array[] = []): Promise<void> {
+    await this.#options.settled?.();
     this.#beat += 1n;
     const number = this.#beat;
     this.send({

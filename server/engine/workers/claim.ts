@@ -112,16 +112,19 @@ export function createDispatcher(deps: EngineDeps): Dispatcher {
 
   async function claimFor(claimers: readonly Claimer[]): Promise<void> {
     const nowMs = clock.nowMs();
-    const requests: { claimer: Claimer; request: ClaimRequest }[] = [];
+    const requests: { claimer: Claimer; request: ClaimRequest; isCut: boolean }[] = [];
     let left = CLAIM_MAX;
     for (const claimer of claimers) {
       const free = claimer.places();
       const places = Math.min(free, left);
-      if (places < free) marked.add(claimer);
-      if (places <= 0) continue;
+      if (places <= 0) {
+        if (free > 0) marked.add(claimer);
+        continue;
+      }
       left -= places;
       requests.push({
         claimer,
+        isCut: places < free,
         request: {
           environment: claimer.environment,
           sessionId: claimer.sessionId,
@@ -134,10 +137,10 @@ export function createDispatcher(deps: EngineDeps): Dispatcher {
     }
     if (requests.length === 0) return;
     const results = await store.claimRuns(requests.map(({ request }) => request));
-    requests.forEach(({ claimer, request }, index) => {
+    requests.forEach(({ claimer, request, isCut }, index) => {
       const runs = results[index] ?? [];
-      // Fewer than asked for: nothing more is there, and what comes will be hinted at.
-      if (runs.length < request.places) marked.delete(claimer);
+      // Fewer than asked for: nothing more was there, and what came meanwhile was hinted at and has set a mark of its own.
+      if (isCut && runs.length === request.places) marked.add(claimer);
       if (runs.length === 0) return;
       pollSoon();
       claimer.assign(runs);
