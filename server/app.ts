@@ -14,6 +14,7 @@ import { createEngine } from "./engine/create-engine.js";
 import type { Engine } from "./engine/engine.js";
 import { type Entropy, systemEntropy } from "./engine/entropy.js";
 import { createEvents, type EventSource } from "./engine/events.js";
+import type { Door } from "./rpc/door.js";
 import type { Serving } from "./rpc/serving.js";
 import { localSignals } from "./signals/local.js";
 import type { HintReceiver, Signals } from "./signals/signals.js";
@@ -61,6 +62,8 @@ export interface Parts {
   readonly signals: Signals;
   /** Takes hints of other servers. */
   readonly hints?: HintReceiver;
+  /** The port, where it is listened on already. */
+  readonly door?: Door;
   /** Default: plain intervals. */
   readonly createDriver?: (rows: readonly DutyPass[]) => Driver;
   /** Tells other servers where this one listens. */
@@ -104,6 +107,8 @@ export class App implements AsyncDisposable {
   #starting: Promise<Running> | undefined;
   #stopping: Promise<void> | undefined;
   #running: Running | undefined;
+  /** Ends a start that waits for its database. */
+  #giveUp: (() => Promise<void>) | undefined;
 
   constructor(options: AppOptions) {
     this.#options = options;
@@ -184,11 +189,12 @@ export class App implements AsyncDisposable {
     const options = this.#options;
     const entropy = options.entropy ?? systemEntropy();
     // The wire is most of what has to be loaded; that goes on while the store opens.
-    const [{ store, clock, signals, hints, createDriver, join }, { createServing }, { specCodec }] = await Promise.all([
-      options.mongoUrl === undefined ? this.#ownStore() : this.#sharedStore(options.mongoUrl, entropy),
-      import("./rpc/serving.js"),
-      import("./rpc/convert/spec.js"),
-    ]);
+    const [{ store, clock, signals, hints, createDriver, door, join }, { createServing }, { specCodec }] =
+      await Promise.all([
+        options.mongoUrl === undefined ? this.#ownStore() : this.#sharedStore(options.mongoUrl, entropy),
+        import("./rpc/serving.js"),
+        import("./rpc/convert/spec.js"),
+      ]);
     const log = await this.#log(clock);
     const keys = await this.#keys(entropy);
 
@@ -229,6 +235,7 @@ export class App implements AsyncDisposable {
       checkWritable: () => store.checkWritable(),
       secret: await store.readSecret(),
       listen: options.listen,
+      door,
       tls: options.tls,
       isDiscoveryOpen: options.isDiscoveryOpen ?? true,
       log,
@@ -247,9 +254,12 @@ export class App implements AsyncDisposable {
   }
 
   async #sharedStore(url: string, entropy: Entropy): Promise<Parts> {
+    const { logger, clock, listen, peerAddress, areHintsEnabled = true, areDutiesShared = true, tls } = this.#options;
+    const { createDoor } = await import("./rpc/door.js");
+    const door = await createDoor({ ...listen, tls, reason: "the server waits for its database" });
+    this.#stops.push(() => door.close());
     const { openOnMongo } = await import("./app-mongo.js");
-    const { logger, clock, peerAddress, areHintsEnabled = true, areDutiesShared = true, tls } = this.#options;
-    return openOnMongo({
+    const parts = await openOnMongo({
       url,
       entropy,
       clock,
@@ -260,13 +270,17 @@ export class App implements AsyncDisposable {
       events: this.events,
       // The log of events begins later; what keeps the start waiting has to be told now.
       onWaiting: (message) => logger?.warn(message),
-      onStop: (stop) => this.#stops.push(stop),
+      onStop: (stop) => {
+        this.#giveUp ??= stop;
+        this.#stops.push(stop);
+      },
     });
+    this.#giveUp = undefined;
+    return { ...parts, door };
   }
 
   async #stop(): Promise<void> {
-    // Ends a start that waits for its database; every stop may be called again.
-    if (this.#running === undefined && this.#options.mongoUrl !== undefined) await this.#stops[0]?.();
+    await this.#giveUp?.();
     await this.#starting?.catch(() => undefined);
     const failures: unknown[] = [];
     for (const stop of this.#stops.toReversed()) {

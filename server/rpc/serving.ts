@@ -9,6 +9,7 @@ import type { Engine } from "../engine/engine.js";
 import type { Entropy } from "../engine/entropy.js";
 import type { HintReceiver } from "../signals/signals.js";
 import type { AllowedOrigins } from "./cors.js";
+import type { Door } from "./door.js";
 import { prepareValidation } from "./interceptors/validate.js";
 import { type Listener, listen } from "./listen.js";
 import type { RpcLog } from "./log.js";
@@ -31,6 +32,8 @@ export interface ServingDeps {
   readonly secret: Uint8Array;
   /** Port 0: any free one. */
   readonly listen: { readonly host: string; readonly port: number };
+  /** The port, where it is listened on already. */
+  readonly door?: Door;
   /** PEM texts; default: clear text. */
   readonly tls?: { readonly cert: string; readonly key: string };
   /** Health and reflection answer without a key. */
@@ -86,7 +89,8 @@ export function createServing(deps: ServingDeps): Serving {
       entropy: deps.entropy,
     });
     const { host, port } = deps.listen;
-    listener = await listen({ host, port, tls: deps.tls, onRequest });
+    deps.door?.open(onRequest);
+    listener = deps.door?.listener ?? (await listen({ host, port, tls: deps.tls, onRequest }));
     readiness.setAccepting(true);
     void prepareValidation();
     const scheme = deps.tls === undefined ? "http" : "https";

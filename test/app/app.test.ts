@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 import test, { type ExecutionContext } from "ava";
 import { createApp } from "../../server/app.js";
 import { startTestApp, type TestApp } from "../support/harness.js";
+import { freePort } from "../support/processes.js";
 
 const CLI = join(import.meta.dirname, "../../clients/cli/main.js");
 const KEY = "tr_dev_0123456789abcdefghij";
@@ -240,6 +241,30 @@ test("serve tells all mistakes of its settings at once, without a trace, and end
   t.regex(server.stderr(), /HAIRTRIGGER_KEYS: expected .*set HAIRTRIGGER_KEYS/);
   t.regex(server.stderr(), /HAIRTRIGGER_LOG_LEVEL: expected one of/);
   t.notRegex(server.stderr(), /hunter2|\n {4}at /);
+});
+
+test("serve on a database that cannot be reached lives, is not ready, refuses calls, says why once per 10 s, and stops when told", async (t) => {
+  t.timeout(60_000);
+  const listen = `127.0.0.1:${await freePort()}`;
+  const server = serve(t, {
+    HAIRTRIGGER_STORE: "mongodb://u:hunter2@127.0.0.1:1/x",
+    HAIRTRIGGER_KEYS: KEY,
+    HAIRTRIGGER_LISTEN: listen,
+  });
+  const tell = /The database cannot be reached, waiting for it/g;
+  while (!tell.test(server.stderr())) await new Promise((resolve) => setTimeout(resolve, 50));
+  const url = `http://${listen}`;
+  t.is((await fetch(`${url}/livez`)).status, 200);
+  const readiness = await fetch(`${url}/readyz`);
+  t.is(readiness.status, 503);
+  t.regex(await readiness.text(), /waits for its database/);
+  const { status, body } = await call(url, "RunService/RetrieveRun", { runId: `run_${"0".repeat(26)}` });
+  t.is(status, 503);
+  t.like(body, { code: "unavailable" });
+  t.is(server.stderr().match(tell)?.length, 1);
+  t.notRegex(server.stderr(), /hunter2|\n {4}at /);
+  server.child.kill("SIGTERM");
+  t.is(await server.ended, 0);
 });
 
 test("serve with a taken port or store says so in one line and ends with 1", async (t) => {

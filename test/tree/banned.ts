@@ -41,6 +41,8 @@ export const BANS: readonly Ban[] = [
       "server/store/embedded/writer.ts",
       "clients/typescript/src/clock.ts",
       "clients/typescript/src/worker/clock.ts",
+      // Programs of their own, like a user's.
+      "clients/typescript/examples/",
       "test/",
     ],
   },

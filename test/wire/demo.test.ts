@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import test from "ava";
 import { summarise } from "../../clients/typescript/examples/demo/summary.js";
 import { adopt } from "../support/children.js";
+import { mongoTest, takeDatabase } from "../support/mongo.js";
 
 const DEMO = fileURLToPath(new URL("../../clients/typescript/examples/demo/main.js", import.meta.url));
 
@@ -17,8 +18,9 @@ interface Demo {
   readonly exitCode: Promise<number | null>;
 }
 
-function startDemo(...args: readonly string[]): Demo {
-  const child = adopt(spawn(process.execPath, [DEMO, ...args], { stdio: ["ignore", "pipe", "inherit"] }));
+function startDemo(args: readonly string[] = [], settings: Readonly<Record<string, string>> = {}): Demo {
+  const env = { ...process.env, ...settings };
+  const child = adopt(spawn(process.execPath, [DEMO, ...args], { env, stdio: ["ignore", "pipe", "inherit"] }));
   let printed = "";
   let hasEnded = false;
   let changed = (): void => undefined;
@@ -83,7 +85,7 @@ test("DLY-7, IDM-10, RTY-5, TTL-5, QUE-4: the demo keeps its six promises, the l
 });
 
 test("the demo goes on serving with --keep, says what to type next, and ends on a signal", async (t) => {
-  const demo = startDemo("--keep");
+  const demo = startDemo(["--keep"]);
   const [, key = "", url = ""] = await demo.line(/^export TRIGGER_SECRET_KEY=(\S+) TRIGGER_API_URL=(\S+)$/m);
   await demo.line(/^console\.log/m);
   const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
@@ -93,6 +95,16 @@ test("the demo goes on serving with --keep, says what to type next, and ends on 
   demo.stop();
   t.is(await demo.exitCode, 0);
   await t.throwsAsync(fetch(`${url}/livez`));
+});
+
+mongoTest("the demo keeps its promises on MongoDB, in an environment of its own", async (t) => {
+  t.timeout(120_000);
+  const HAIRTRIGGER_STORE = await takeDatabase(t);
+  for (const round of [1, 2]) {
+    const demo = startDemo([], { HAIRTRIGGER_STORE });
+    t.is(await demo.exitCode, 0, `round ${round}:\n${demo.lines.join("\n")}`);
+    t.true(demo.lines.some((line) => line.includes("one database that remembers")));
+  }
 });
 
 test("a broken promise of the demo is shown, and is its exit code", (t) => {

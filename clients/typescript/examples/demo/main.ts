@@ -15,10 +15,12 @@ process.chdir(CHECKOUT);
 const startedMs = performance.now();
 const service = await startService({ isStandardPort: isKept });
 try {
-  say(`${paint("bold", "Hairtrigger")}  one process that serves, one that works, one file that remembers`);
+  say(
+    `${paint("bold", "Hairtrigger")}  one process that serves, one that works, ${service.isShared ? "one database" : "one file"} that remembers`,
+  );
   say(`   server  ${paint("cyan", service.url)}  ready in ${Math.round(service.serverMs)} ms`);
   say(`   worker  3 tasks, 20 places  ready in ${Math.round(service.workerMs)} ms`);
-  say(`   store   ${service.folder}/store`);
+  say(`   store   ${service.store}`);
   configure({ baseURL: service.url, accessToken: service.accessToken });
 
   const findings: Finding[] = [

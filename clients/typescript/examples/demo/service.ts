@@ -1,5 +1,9 @@
-/** The service and a worker, each in a process of its own, as anybody would run them: by the `hairtrigger` command. */
+/**
+ * The service and a worker, each in a process of its own, as anybody would run them: by the `hairtrigger` command. The store is a
+ * new folder, or with HAIRTRIGGER_STORE=mongodb://… a database, where the demo keeps to an environment of its own.
+ */
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -22,8 +26,12 @@ const READY_MS = 30_000;
 export interface Service {
   readonly url: string;
   readonly accessToken: string;
-  /** Temporary; holds the store, and what the tasks write. */
+  /** Temporary; holds the store unless that is a database, and what the tasks write. */
   readonly folder: string;
+  /** Where the store is, without credentials. */
+  readonly store: string;
+  /** The store is a database, which stays. */
+  readonly isShared: boolean;
   readonly serverMs: number;
   readonly workerMs: number;
   /** Ends worker and server and removes the folder. Idempotent. */
@@ -48,20 +56,37 @@ export async function startService({ isStandardPort }: { readonly isStandardPort
     return stopping;
   };
   try {
-    const store = join(folder, "store");
+    const database = mongoUrl();
+    const store = database ?? join(folder, "store");
+    // With a database a server makes no key of its own.
+    const key =
+      database === undefined
+        ? undefined
+        : `tr_demo${randomBytes(3).toString("hex")}_${randomBytes(16).toString("hex")}`;
     const port = isStandardPort && (await isFree(STANDARD_PORT)) ? STANDARD_PORT : 0;
     const server = await begin(children, ["serve"], "hairtrigger listening on ", {
       HAIRTRIGGER_LISTEN: `127.0.0.1:${port}`,
       HAIRTRIGGER_STORE: store,
+      ...(key === undefined ? {} : { HAIRTRIGGER_KEYS: key }),
       HAIRTRIGGER_LOG_LEVEL: "warn",
     });
     const url = server.line;
-    const accessToken = (await readFile(join(store, "secret-key"), "utf8")).trim();
+    const accessToken = key ?? (await readFile(join(store, "secret-key"), "utf8")).trim();
     const worker = await begin(children, ["worker", TASKS, "--concurrency", String(PLACES)], "worker ", {
       TRIGGER_API_URL: url,
       TRIGGER_SECRET_KEY: accessToken,
     });
-    return { url, accessToken, folder, serverMs: server.tookMs, workerMs: worker.tookMs, stop };
+    return {
+      url,
+      accessToken,
+      folder,
+      // A URL of a database may hold a password.
+      store: store.replace(/^([a-z+]+:\/\/)[^/@]*@/, "$1"),
+      isShared: database !== undefined,
+      serverMs: server.tookMs,
+      workerMs: worker.tookMs,
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;
@@ -98,6 +123,11 @@ async function begin(
     });
   });
   return { line, tookMs: performance.now() - startedMs };
+}
+
+function mongoUrl(): string | undefined {
+  const store = process.env.HAIRTRIGGER_STORE;
+  return store !== undefined && /^mongodb(?:\+srv)?:/.test(store) ? store : undefined;
 }
 
 /** The demo has a server of its own, whatever else is set up in this shell. */
