@@ -359,6 +359,8 @@ export function historyPromises(promise: Promises): void {
   promise(
     "QUE-5, QUE-9, QUE-16: no history exceeds a limit, miscounts, gives a run twice or hides one",
     async (t, world) => {
+      // Thousands of calls, each a few round trips on a store behind a network.
+      t.timeout(600_000);
       let number = 0;
       await fc.assert(
         fc.asyncProperty(fc.array(anyStep, { minLength: 10, maxLength: STEPS_MAX, size: "max" }), async (steps) => {

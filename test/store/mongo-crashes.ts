@@ -16,10 +16,13 @@ const RESCUER = "session_00000000000000000000000009";
 /** More writes than any step has. */
 const WRITES_MAX = 60;
 
+/** Another server, that stops after so many writes. */
+type OpenDying = (stopAfterWrites: number) => Promise<World>;
+
 interface Scene {
   readonly title: string;
   /** By a server that stays. */
-  readonly before: (world: World, items: readonly InsertRun[]) => Promise<unknown>;
+  readonly before: (world: World, items: readonly InsertRun[], other: OpenDying) => Promise<unknown>;
   /** By the server that stops. */
   readonly step: (world: World, items: readonly InsertRun[]) => Promise<unknown>;
 }
@@ -76,6 +79,18 @@ const SCENES: readonly Scene[] = [
     },
   },
   {
+    title: "repairs what another left half claimed",
+    before: async (world, items, other) => {
+      await insert(world, items);
+      await world.open();
+      const dying = await other(1);
+      if (!(await stops(() => dying.claim(10)))) throw new Error("the claim was to be cut off");
+      // Finds the slot taken, and closes the head.
+      await world.claim(10);
+    },
+    step: (world) => world.store.repair({ nowMs: Date.now() + 60_000, limit: 100 }),
+  },
+  {
     title: "turns a limit on",
     before: async (world) => {
       await world.triggerMany(2, { queue: "late" });
@@ -114,15 +129,22 @@ export function mongoCrashes(databases: Databases): void {
 async function isCutOff(t: ExecutionContext, databases: Databases, scene: Scene, writes: number): Promise<boolean> {
   const name = await databases.take();
   const rescuer = mongoStore(name);
-  const dying = mongoStore(name, { stopAfterWrites: writes });
-  await Promise.all([rescuer.start(), dying.start()]);
+  const stores = [rescuer];
+  const open: OpenDying = async (stopAfterWrites) => {
+    const dying = mongoStore(name, { stopAfterWrites });
+    stores.push(dying);
+    await dying.start();
+    return new World(dying);
+  };
+  await rescuer.start();
   try {
     const world = new World(rescuer);
     const items = Array.from({ length: RUNS }, (_, index) =>
       world.item({ queueLimit: LIMIT, key: world.key(`k${index}`), requestHash: hashOf(`r${index}`) }),
     );
-    await scene.before(world, items);
-    const isCut = await stops(() => scene.step(new World(dying), items));
+    await scene.before(world, items, open);
+    const dying = await open(writes);
+    const isCut = await stops(() => scene.step(dying, items));
     // The caller asks again; with its own request it gets its own run.
     for (const result of await world.store.insertRuns(items))
       t.true(result.kind === "created" || result.kind === "repeat");
@@ -132,7 +154,7 @@ async function isCutOff(t: ExecutionContext, databases: Databases, scene: Scene,
     t.is(owing, 0, `${scene.title}: something is owed after write ${writes}`);
     return isCut;
   } finally {
-    await Promise.all([rescuer.stop(), dying.stop()]);
+    await Promise.all(stores.map((store) => store.stop()));
     await databases.giveBack(name);
   }
 }
@@ -153,8 +175,10 @@ async function rescue(t: ExecutionContext, world: World, store: MongoStore): Pro
   const { nowMs, environment } = world;
   await world.open({ id: RESCUER });
   for (let round = 0; round < 20; round += 1) {
-    // Marks are set by the database's time where the caller gives none.
-    while ((await store.repair({ nowMs: store.databaseMs() + 60_000, limit: 100 })) > 0);
+    // Later than any mark: some are set by the database's time, some by that of the repair that was cut off.
+    for (let pass = 0; pass < 100; pass += 1) {
+      if ((await store.repair({ nowMs: store.databaseMs() + 180_000, limit: 100 })) === 0) break;
+    }
     await store.endLingering({ kind: "expired", nowMs, graceMs: 30_000, limit: 100 });
     for (const run of await store.findRuns({ kind: "unconfirmed", nowMs, limit: 100 })) {
       await world.change(run.id, {
