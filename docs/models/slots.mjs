@@ -414,7 +414,7 @@ while ((DFS ? stack.length : qi < stack.length) && !bad && n < MAX) {
 }
 console.log(
   bad
-    ? `FOUND: ${bad[0]} ${JSON.stringify(bad[1])}`
+    ? `FOUND: ${JSON.stringify(bad)}`
     : `ok: ${n} states${(DFS ? stack.length : qi < stack.length) ? " (bounded, not exhausted)" : " (exhausted)"}, ${quiet} quiescent`,
   `runs ${R} limit ${LIMIT} claims ${CLAIMS} settles ${SETTLES} ${BUG}`,
 );
