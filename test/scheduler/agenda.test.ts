@@ -40,8 +40,15 @@ function rowsOf(counts: Map<string, number>): readonly DutyPass[] {
   }));
 }
 
+/** Longest wait for what does not come; a test that goes on for ever would say less. */
+const PATIENCE_MS = 45_000;
+
 async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 20));
+  const endMs = performance.now() + PATIENCE_MS;
+  while (!(await isSo())) {
+    if (performance.now() > endMs) throw new Error(`not so within ${PATIENCE_MS / 1_000} s`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 function failing(t: ExecutionContext): (error: unknown) => void {

@@ -3,6 +3,7 @@ import { fromJsonString } from "@bufbuild/protobuf";
 import type { ExecutionContext } from "ava";
 import { TriggerTaskRequestSchema } from "#proto/hairtrigger/v1/run_service_pb.js";
 import { type JsonObject, selector, startApi, statusName, type TestApi } from "../support/api.js";
+import type { TestAppOptions } from "../support/harness.js";
 import { mongoTest, takeDatabase } from "../support/mongo.js";
 
 interface Servers {
@@ -13,13 +14,13 @@ interface Servers {
 /** Two servers of one empty database. */
 async function startServers(
   t: ExecutionContext,
-  options: { readonly areHintsEnabled?: boolean } = {},
+  options: TestAppOptions = {},
+  optionsOfB: TestAppOptions = {},
 ): Promise<Servers> {
   t.timeout(120_000);
   const mongoUrl = await takeDatabase(t);
-  const start = () => startApi(t, { mongoUrl, isRealTime: true, ...options });
-  const a = await start();
-  return { a, b: await start() };
+  const a = await startApi(t, { mongoUrl, isRealTime: true, ...options });
+  return { a, b: await startApi(t, { mongoUrl, isRealTime: true, ...options, ...optionsOfB }) };
 }
 
 async function triggered(api: TestApi, taskId: string, options: JsonObject = {}): Promise<string> {
@@ -29,8 +30,19 @@ async function triggered(api: TestApi, taskId: string, options: JsonObject = {})
 
 const text = (json: string) => ({ data: { case: "json", value: json } }) as const;
 
+/** Longest wait for what does not come; a test that goes on for ever would say less. */
+const PATIENCE_MS = 30_000;
+
+async function pause(ms: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+}
+
 async function until(isSo: () => boolean | Promise<boolean>, everyMs = 10): Promise<void> {
-  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, everyMs));
+  const endMs = performance.now() + PATIENCE_MS;
+  while (!(await isSo())) {
+    if (performance.now() > endMs) throw new Error(`not so within ${PATIENCE_MS / 1_000} s`);
+    await pause(everyMs);
+  }
 }
 
 /** The middle of several measured times. */
@@ -122,16 +134,14 @@ mongoTest("QUE-1: a limit holds over the workers of all servers, and a freed slo
   let done = 0;
   await Promise.all(
     workers.map(async (worker) => {
-      while (done < 12) {
-        if (worker.assignments.size === 0) {
-          await new Promise((resolve) => setTimeout(resolve, 5));
-          continue;
-        }
+      for (;;) {
+        await until(() => done >= 12 || worker.assignments.size > 0, 5);
+        if (done >= 12) return;
         const assignment = await worker.assigned();
         executing += 1;
         most = Math.max(most, executing);
         await worker.started(assignment.lease);
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        await pause(20);
         executing -= 1;
         await worker.completed(assignment.lease, text("1"));
         done += 1;
@@ -177,7 +187,7 @@ mongoTest("QUE-29: queues are paused, limited and read at any server", async (t)
   t.true((await b.queue("task/steered")).paused);
   const second = await triggered(b, "steered");
   // The negative half: a paused queue gives nothing away, at any server.
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  await pause(1_500);
   t.is(worker.assignments.size, 0);
   t.is(await a.status(second), "QUEUED");
   await a.queues.overrideConcurrencyLimit({ queue, concurrencyLimit: 1 });
@@ -212,5 +222,20 @@ mongoTest(
     });
     await again.completed(assignment.lease, text("1"));
     t.is(await b.status(runId), "COMPLETED");
+  },
+);
+
+mongoTest(
+  "RUN-6: unconfirmed pick-ups that another server finds count where the worker's own has heard it",
+  async (t) => {
+    const { a, b } = await startServers(t, { limits: { pickUpMs: 1_000 } }, { areDutiesEnabled: false });
+    const worker = await b.worker({ tasks: ["ignored"], credit: 100 });
+    const runId = await triggered(a, "ignored");
+    for (let round = 1; round <= 5; round += 1) {
+      await worker.assigned();
+      await worker.heartbeat();
+    }
+    await until(async () => (await a.status(runId)) === "SYSTEM_FAILURE");
+    t.is(worker.assignments.size, 0);
   },
 );

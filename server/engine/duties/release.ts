@@ -15,9 +15,23 @@ export function createRelease(deps: EngineDeps, { heardSince, suspend }: KnownSe
   return async (limit: number): Promise<number> => {
     const runs = await deps.store.findRuns({ kind: "unconfirmed", nowMs: deps.clock.nowMs(), limit });
     for (const { sessionId } of runs) if (sessionId !== undefined) suspend(sessionId);
-    await releaseRuns(deps, runs, { heardSince, force: false });
+    const lastBeats = await readLastBeats(deps, runs);
+    const isHeard = (sessionId: string, sinceMs: number): boolean =>
+      heardSince(sessionId, sinceMs) || (lastBeats.get(sessionId) ?? 0) > sinceMs;
+    await releaseRuns(deps, runs, { heardSince: isHeard, force: false });
     return runs.length;
   };
+}
+
+/** Sessions may be connected to another server, which alone hears their every word; their heartbeats are in the record. */
+async function readLastBeats(
+  { store, limits }: EngineDeps,
+  runs: readonly RunState[],
+): Promise<ReadonlyMap<string, number>> {
+  if (store.shared === undefined || runs.length === 0) return new Map();
+  const environments = new Set(runs.map(({ environment }) => environment));
+  const sessions = await Promise.all([...environments].map((environment) => store.listSessions({ environment })));
+  return new Map(sessions.flat().map(({ id, untilMs }) => [id, untilMs - limits.sessionMs]));
 }
 
 export async function releaseRuns(
