@@ -784,9 +784,9 @@ test("RUN-7: what has not finished is interrupted: its signal aborts, the attemp
 test("RUN-7: a stopping worker without runs ends at once", async (t) => {
   const world = await startSdkWorld(t);
   const worker = await world.worker({ tasks: [task({ id: "x", run: () => 1 })], gracePeriodMs: 25_000 });
+  // The clock stands still: an end that waited for the grace period would never come.
   await worker.stop();
-  await worker.closed;
-  t.pass();
+  await t.notThrowsAsync(worker.closed);
 });
 
 /** A worker process with an executing run that does not heed its signal; what it prints tells when. */

@@ -234,27 +234,28 @@ test("DLY-12: the real clock sets a timer of 60 days without firing it, or warni
 });
 
 test("nudges: every near due time is served at its time or 5 ms after, by one timer", async (t) => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(fc.integer({ min: -50, max: 3_000 }), { maxLength: 60 }), async (dueTimes) => {
-      const clock = new FakeClock(0, async () => undefined);
-      const runs: number[] = [];
-      const nudges = createNudges(clock, () => runs.push(clock.nowMs()));
-      for (const [index, due] of dueTimes.entries()) {
-        if (index === 30) await clock.advance(100);
-        nudges.nudge(due);
-        if (clock.pendingTimers > 1) return false;
-      }
-      const setAtMs = dueTimes.length > 30 ? 100 : 0;
-      await clock.advance(4_000);
-      const isServed = dueTimes.every((due, index) => {
-        const fromMs = Math.max(due, index < 30 ? 0 : setAtMs);
-        return runs.some((at) => at >= fromMs && at <= fromMs + 5);
-      });
-      const areApart = runs.every((at, index) => index === 0 || at - (runs[index - 1] ?? 0) >= 5);
-      return isServed && areApart && clock.pendingTimers === 0;
-    }),
+  await t.notThrowsAsync(
+    fc.assert(
+      fc.asyncProperty(fc.array(fc.integer({ min: -50, max: 3_000 }), { maxLength: 60 }), async (dueTimes) => {
+        const clock = new FakeClock(0, async () => undefined);
+        const runs: number[] = [];
+        const nudges = createNudges(clock, () => runs.push(clock.nowMs()));
+        for (const [index, due] of dueTimes.entries()) {
+          if (index === 30) await clock.advance(100);
+          nudges.nudge(due);
+          if (clock.pendingTimers > 1) return false;
+        }
+        const setAtMs = dueTimes.length > 30 ? 100 : 0;
+        await clock.advance(4_000);
+        const isServed = dueTimes.every((due, index) => {
+          const fromMs = Math.max(due, index < 30 ? 0 : setAtMs);
+          return runs.some((at) => at >= fromMs && at <= fromMs + 5);
+        });
+        const areApart = runs.every((at, index) => index === 0 || at - (runs[index - 1] ?? 0) >= 5);
+        return isServed && areApart && clock.pendingTimers === 0;
+      }),
+    ),
   );
-  t.pass();
 });
 
 test("nudges: 50,000 due times cost a bounded memory and never lose the nearest", async (t) => {
