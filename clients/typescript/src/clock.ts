@@ -41,6 +41,12 @@ export const systemClock: Clock = {
     }),
 };
 
+/** Calls `onDue` once after `delayMs`, which is at most {@link TIMER_MAX_MS}. @returns what cancels it. */
+export function startTimer(delayMs: number, onDue: () => void): () => void {
+  const timer = setTimeout(onDue, Math.min(delayMs, TIMER_MAX_MS));
+  return () => clearTimeout(timer);
+}
+
 function sleepOnce(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();

@@ -44,17 +44,34 @@ const RESERVED =
   /^(?:authorization|hairtrigger-client|content-(?:type|length|encoding)|te|host|grpc-.*|connect-.*|:.*)$/i;
 
 /**
- * Headers of a call.
- * @throws TypeError for an additional header that the protocol uses itself, or that is none.
+ * Headers of a call, by lower-case name.
+ * @throws TypeError for an additional header that the protocol uses itself, or that is none; also for a token that no header can carry.
  */
-export function callHeaders(accessToken: string, additional?: Readonly<Record<string, string>>): Headers {
+export function callHeaders(
+  accessToken: string,
+  additional?: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  if (additional !== undefined) return checkedHeaders(accessToken, additional);
+  if (plainHeaders?.accessToken !== accessToken) {
+    plainHeaders = { accessToken, headers: checkedHeaders(accessToken, {}) };
+  }
+  return plainHeaders.headers;
+}
+
+/** Those of the last token: nearly all calls of a process have the same, and checking them costs as much as encoding a small call. */
+let plainHeaders: { readonly accessToken: string; readonly headers: Readonly<Record<string, string>> } | undefined;
+
+function checkedHeaders(
+  accessToken: string,
+  additional: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
   const headers = new Headers();
-  for (const [name, value] of Object.entries(additional ?? {})) {
+  for (const [name, value] of Object.entries(additional)) {
     if (RESERVED.test(name))
       throw new TypeError(`additionalHeaders must not set "${name}", which the protocol uses itself`);
     headers.set(name, value);
   }
   headers.set("authorization", `Bearer ${accessToken}`);
   headers.set("hairtrigger-client", CLIENT_NAME);
-  return headers;
+  return Object.fromEntries(headers);
 }

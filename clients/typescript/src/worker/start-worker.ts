@@ -172,7 +172,7 @@ function declaration(tasks: Hello["tasks"]): Pick<Hello, "identity" | "protocolV
 function credentials(accessToken: string): Interceptor {
   const headers = callHeaders(accessToken);
   return (next) => (request) => {
-    for (const [name, value] of headers) request.header.set(name, value);
+    for (const [name, value] of Object.entries(headers)) request.header.set(name, value);
     return next(request);
   };
 }
