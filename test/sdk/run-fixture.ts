@@ -37,6 +37,7 @@ export function runContext(params: FixtureParams = {}): RunContext {
     log: (line) => {
       lines.push(line);
     },
+    onCancel: () => undefined,
     tagsChanged: () => undefined,
   };
 }

@@ -7,6 +7,9 @@ import {
   type RealtimeRun,
   type RunHandle,
   runs,
+  type SchemaInput,
+  type SchemaOutput,
+  schemaTask,
   type TaskIdentifier,
   type TaskOutput,
   type TaskOutputHandle,
@@ -15,6 +18,11 @@ import {
   tasks,
 } from "@hairtrigger/sdk";
 import { expectTypeOf } from "expect-type";
+import * as runtypes from "runtypes";
+import * as superstruct from "superstruct";
+import * as valibot from "valibot";
+import * as yup from "yup";
+import { z } from "zod";
 
 const resize = task({
   id: "resize",
@@ -80,6 +88,37 @@ export async function triggers(): Promise<void> {
   await tasks.trigger<typeof greet>("greet", { name: 1 });
 
   await tasks.trigger("any-task", { any: "payload" });
+}
+
+/** SCH-1, TYP-2: callers give the schema's input, the run function gets its output, whatever the library. */
+export async function schemas(): Promise<void> {
+  const parse = schemaTask({
+    id: "parse",
+    schema: z.object({ at: z.coerce.date<string>(), pages: z.number().default(1) }),
+    run: async ({ at, pages }) => {
+      expectTypeOf(at).toEqualTypeOf<Date>();
+      expectTypeOf(pages).toBeNumber();
+      return pages;
+    },
+  });
+  expectTypeOf<TaskPayload<typeof parse>>().toEqualTypeOf<{ at: string; pages?: number | undefined }>();
+  expectTypeOf<TaskOutput<typeof parse>>().toBeNumber();
+  await parse.trigger({ at: "2030-01-01" });
+  // @ts-expect-error a member of the input has another type
+  await parse.trigger({ at: 5 });
+  await tasks.trigger<typeof parse>("parse", { at: "2030-01-01", pages: 2 });
+
+  const piped = valibot.pipe(valibot.string(), valibot.transform(Number));
+  expectTypeOf<SchemaInput<typeof piped>>().toBeString();
+  expectTypeOf<SchemaOutput<typeof piped>>().toBeNumber();
+  const shape = yup.object({ name: yup.string().required() });
+  expectTypeOf<SchemaOutput<typeof shape>>().toEqualTypeOf<{ name: string }>();
+  const struct = superstruct.object({ name: superstruct.string() });
+  expectTypeOf<SchemaInput<typeof struct>>().toEqualTypeOf<{ name: string }>();
+  const type = runtypes.Object({ name: runtypes.String });
+  expectTypeOf<SchemaOutput<typeof type>>().toEqualTypeOf<{ name: string }>();
+  const check = async (data: unknown) => ({ text: String(data) });
+  expectTypeOf<SchemaOutput<typeof check>>().toEqualTypeOf<{ text: string }>();
 }
 
 /** TYP-3: handles carry the types of their task; an id alone gives `any`, unless the task is named. */

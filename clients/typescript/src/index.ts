@@ -22,6 +22,7 @@ export type { AnyRunHandle, RunHandle } from "./handle.js";
 export { heartbeats } from "./heartbeats.js";
 export type { IdempotencyKey, IdempotencyKeyScope } from "./idempotency-key.js";
 export { type CreateKeyOptions, idempotencyKeys, type ResetKeyOptions } from "./idempotency-keys.js";
+export { type LocalsKey, locals } from "./locals.js";
 export { type LogProperties, logger } from "./logger.js";
 export type { Page, PagePromise, Pagination } from "./page.js";
 export { type Queue, type QueueOptions, queue } from "./queue.js";
@@ -46,6 +47,14 @@ export type { ListRunsOptions, QueueReference, RunFilter } from "./run-filter.js
 export type { RunStatus, StatusHelpers } from "./run-status.js";
 export type { RunSubscription, SkippableColumn, SubscribeOptions } from "./run-subscription.js";
 export { type CancelOptions, type PollOptions, type RunReference, runs } from "./runs.js";
+export {
+  type Schema,
+  type SchemaInput,
+  type SchemaIssue,
+  type SchemaOutput,
+  SchemaValidationError,
+  type StandardSchema,
+} from "./schema.js";
 export { tags } from "./tags.js";
 export {
   type AnyTask,
@@ -54,6 +63,9 @@ export {
   type CatchErrorResult,
   type RealtimeRun,
   type RunParams,
+  type SchemaTask,
+  type SchemaTaskOptions,
+  schemaTask,
   type Task,
   type TaskIdentifier,
   type TaskOptions,
@@ -62,7 +74,7 @@ export {
   type TaskPayload,
   task,
 } from "./task.js";
-export type { CompleteResult, HookParams, TaskHooks } from "./task-hooks.js";
+export type { CompleteResult, FailedAttempt, HookParams, HookSet, TaskHooks } from "./task-hooks.js";
 export { type TriggerAndPollOptions, tasks } from "./tasks.js";
 export { timeout } from "./timeout.js";
 export type { TriggerOptions } from "./trigger-options.js";

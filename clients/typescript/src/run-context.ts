@@ -1,6 +1,7 @@
 /** The attempt that the calling code belongs to. Workers enter it around user code; everything else only looks. */
 import { platform } from "#platform";
 import type { Scope } from "./platform.js";
+import type { HookSet } from "./task-hooks.js";
 
 /** What run functions and hooks are told about their run (HOK-10): values at the start of the attempt, never changed afterwards. */
 export interface TaskRunContext {
@@ -59,6 +60,8 @@ export interface RunContext {
   readonly sessionId: string;
   /** False once the attempt is over or its worker has given it up: then nothing may be changed in its name (RUN-6). */
   isActive(): boolean;
+  /** Calls this too if the run is cancelled while its code is active (HOK-9a). */
+  onCancel(hook: NonNullable<HookSet["onCancel"]>): void;
   /** Takes a line for the run's log. Never throws, never waits. */
   log(line: LogRecord): void;
   /** Tags were added; these are all of them. The next attempt here sees them (TAG-3). */

@@ -1,4 +1,5 @@
 /** What can be hung around the attempts of a task (HOK-1…8). Hooks of the worker configuration are called before a task's own. */
+import type { RetryOptions } from "./retry-options.js";
 import type { TaskRunContext } from "./run-context.js";
 
 /** What every hook is told (HOK-8). */
@@ -34,6 +35,26 @@ export interface TaskHooks<TPayload, TOutput> {
   readonly middleware?: (
     params: HookParams<TPayload> & { readonly next: () => Promise<unknown> },
   ) => void | Promise<void>;
+}
+
+/** What `catchError` is told about the attempt that failed (RTY-8). */
+export interface FailedAttempt {
+  readonly error: unknown;
+  /** The policy in force, every member set. */
+  readonly retry: Required<RetryOptions>;
+  /** When the next attempt would start; undefined on the last attempt. */
+  readonly retryAt: Date | undefined;
+  readonly retryDelayInMs: number | undefined;
+}
+
+/** Hooks for every run of a worker, or of a process (HOK-2). */
+export interface HookSet extends TaskHooks<unknown, unknown> {
+  /** When a run is cancelled while its code is active (CAN-3). */
+  readonly onCancel?: (params: HookParams & { readonly runPromise: Promise<unknown> }) => unknown;
+  /** Asked after each failed attempt, if the task's own had no answer, whether and when there is another (RTY-8). */
+  readonly catchError?: (params: HookParams & FailedAttempt) => unknown;
+  /** Alias of `catchError`, which wins. */
+  readonly handleError?: (params: HookParams & FailedAttempt) => unknown;
 }
 
 /** The hooks of a task whose types are behind it. */

@@ -7,6 +7,7 @@ import type { RequestOptions } from "./request-options.js";
 import type { RetryOptions } from "./retry-options.js";
 import type { RunData } from "./run.js";
 import type { TaskRunContext } from "./run-context.js";
+import { type ParseValue, parserOf, type Schema, type SchemaInput, type SchemaOutput } from "./schema.js";
 import { type AnyTaskHooks, type TaskHooks, untypedHooks } from "./task-hooks.js";
 import { triggerTask } from "./trigger.js";
 import type { TriggerOptions } from "./trigger-options.js";
@@ -136,6 +137,8 @@ export interface TaskDefinition {
   readonly retry: RetryOptions | undefined;
   readonly ttl: string | number | undefined;
   readonly maxDuration: number | undefined;
+  /** Of schema tasks: checks the payload and gives what `run` gets (SCH-3). */
+  readonly parse: ParseValue | undefined;
   run(payload: unknown, params: RunParams): unknown;
   readonly catchError: ((params: CatchErrorParams) => unknown) | undefined;
   readonly onCancel: ((params: CancelParams) => unknown) | undefined;
@@ -159,26 +162,78 @@ const DEFINITION = Symbol.for("hairtrigger.task");
 export function task<TIdentifier extends string, TPayload = void, TOutput = unknown>(
   options: TaskOptions<TIdentifier, TPayload, TOutput>,
 ): Task<TIdentifier, TPayload, TOutput> {
-  const { id, description } = options;
+  checkOptions(options);
+  const defined = triggerable<TIdentifier, TPayload, TOutput>(options, undefined);
+  return Object.defineProperty(defined, DEFINITION, { value: definitionOf(options, undefined) });
+}
+
+/** How a task with a schema is defined. `run` and the hooks get the schema's output: defaults, coercions and transforms applied. */
+export interface SchemaTaskOptions<TIdentifier extends string, TSchema extends Schema, TOutput>
+  extends TaskOptions<TIdentifier, SchemaOutput<TSchema>, TOutput> {
+  /** A Standard Schema (zod, valibot, arktype …), a schema of yup, superstruct or runtypes, or a function. It may be asynchronous. */
+  readonly schema: TSchema;
+}
+
+/** A task with a schema; it is triggered with the schema's input. */
+export interface SchemaTask<TIdentifier extends string, TSchema extends Schema, TOutput = unknown>
+  extends Task<TIdentifier, SchemaInput<TSchema>, TOutput> {
+  readonly schema: TSchema;
+}
+
+/**
+ * Defines a task whose payload is checked: by `trigger` of this object before anything is sent, which rejects with the validator's own error,
+ * and by the worker at the start of an attempt, where a failure ends the run as FAILED with `TASK_INPUT_ERROR` and no retry (SCH-2, SCH-3).
+ * What is sent is the original input.
+ *
+ * ```ts
+ * export const welcome = schemaTask({
+ *   id: "welcome",
+ *   schema: z.object({ name: z.string(), age: z.coerce.number().default(18) }),
+ *   run: async ({ name, age }) => `${name} is ${age}`,
+ * });
+ * ```
+ * @throws TypeError for a definition without id, run function or usable schema.
+ */
+export function schemaTask<TIdentifier extends string, TSchema extends Schema, TOutput = unknown>(
+  options: SchemaTaskOptions<TIdentifier, TSchema, TOutput>,
+): SchemaTask<TIdentifier, TSchema, TOutput> {
+  checkOptions(options);
+  const { schema } = options;
+  const parse = parserOf(schema, options.id);
+  const defined = { ...triggerable<TIdentifier, SchemaInput<TSchema>, TOutput>(options, parse), schema };
+  return Object.defineProperty(defined, DEFINITION, { value: definitionOf(options, parse) });
+}
+
+function checkOptions({ id, run }: { readonly id: unknown; readonly run: unknown }): void {
   if (typeof id !== "string" || id === "") throw new TypeError("task() needs an id: a string of 1 to 256 characters");
-  if (typeof options.run !== "function") throw new TypeError(`task "${id}" needs a run function`);
-  const defined: Task<TIdentifier, TPayload, TOutput> = {
+  if (typeof run !== "function") throw new TypeError(`task "${id}" needs a run function`);
+}
+
+/** What callers see of a task. @param check of the payload, before anything is sent (SCH-2). */
+function triggerable<TIdentifier extends string, TPayload, TOutput>(
+  { id, description }: { readonly id: TIdentifier; readonly description?: string },
+  check: ParseValue | undefined,
+): Task<TIdentifier, TPayload, TOutput> {
+  return {
     id,
     ...(description === undefined ? {} : { description }),
     trigger(...[payload, triggerOptions, requestOptions]) {
       return triggerTask<TIdentifier, TPayload, TOutput>({
         taskId: id,
         payload,
+        check,
         options: triggerOptions,
         requestOptions,
       });
     },
   };
-  return Object.defineProperty(defined, DEFINITION, { value: definitionOf(options) });
 }
 
 /** The types of payload and output end here: whoever calls `run` has decoded what a trigger of unknown origin sent. */
-function definitionOf<TPayload, TOutput>(options: TaskOptions<string, TPayload, TOutput>): TaskDefinition {
+function definitionOf<TPayload, TOutput>(
+  options: TaskOptions<string, TPayload, TOutput>,
+  parse: ParseValue | undefined,
+): TaskDefinition {
   const { id, description, queue, retry, ttl, maxDuration, run, onCancel } = options;
   const catchError = options.catchError ?? options.handleError;
   // Methods compare their parameters in both directions: the one place where a payload of any form is taken for TPayload.
@@ -195,6 +250,7 @@ function definitionOf<TPayload, TOutput>(options: TaskOptions<string, TPayload, 
     retry,
     ttl,
     maxDuration,
+    parse,
     run: (payload, params) => untyped.run(payload, params),
     catchError: catchError === undefined ? undefined : (params) => untyped.catchError(params),
     onCancel: onCancel === undefined ? undefined : (params) => untyped.onCancel(params),

@@ -1,5 +1,6 @@
 /** Triggers tasks by id: the task's code is imported as a type only (TRG-11). */
 import type { ApiPromise } from "./api-promise.js";
+import { hookRegistrars } from "./global-hooks.js";
 import type { RequestOptions } from "./request-options.js";
 import type { RetrievedRun } from "./run.js";
 import { type PollOptions, runs } from "./runs.js";
@@ -54,5 +55,5 @@ async function triggerAndPoll<T extends AnyTask>(
   return runs.poll<T>(handle.id, options, requestOptions);
 }
 
-/** Triggers tasks by id. */
-export const tasks = { trigger, triggerAndPoll } as const;
+/** Triggers tasks by id; hooks for all tasks of the process. */
+export const tasks = { trigger, triggerAndPoll, ...hookRegistrars } as const;

@@ -19,6 +19,7 @@ import { newRequestId } from "./request-id.js";
 import type { RequestOptions } from "./request-options.js";
 import { withRetries } from "./request-retry.js";
 import { currentRun } from "./run-context.js";
+import type { ParseValue } from "./schema.js";
 import { sendTrigger } from "./trigger-lane.js";
 import type { TriggerOptions } from "./trigger-options.js";
 
@@ -28,6 +29,8 @@ const HANDLE_TOKEN_MS = 60 * 60_000;
 export interface TriggerParams<TIdentifier extends string> {
   readonly taskId: TIdentifier;
   readonly payload: unknown;
+  /** Of the payload, before anything is sent (SCH-2); its error is the caller's. */
+  readonly check?: ParseValue | undefined;
   readonly options: TriggerOptions | undefined;
   readonly requestOptions: RequestOptions | undefined;
 }
@@ -43,6 +46,7 @@ async function answerOf<TIdentifier extends string, TPayload, TOutput>(
   params: TriggerParams<TIdentifier>,
 ): Promise<ApiAnswer<RunHandle<TIdentifier, TPayload, TOutput>>> {
   const { taskId, requestOptions } = params;
+  if (params.check !== undefined) await params.check(params.payload);
   const settings = callSettings(requestOptions);
   const issuedAtMs = systemClock.nowMs();
   const expiresAtMs = tokenEndMs(settings, issuedAtMs);

@@ -9,11 +9,11 @@ import { type Hello, HelloSchema } from "../gen/hairtrigger/worker/v1/worker_pb.
 import type { RetryOptions } from "../retry-options.js";
 import { currentRun } from "../run-context.js";
 import { collectTasks, type TaskSource } from "../task.js";
+import type { HookSet } from "../task-hooks.js";
 import { callHeaders } from "../transport.js";
 import { PROTOCOL_VERSION } from "../version.js";
 import { Attempt } from "./attempt/attempt.js";
 import { attemptStarter } from "./attempt/executor.js";
-import type { HookSet } from "./attempt/hooks.js";
 import { retryPolicyMistake } from "./attempt/retry-policy.js";
 import { type TaskPlan, taskPlan } from "./attempt/task-plan.js";
 import { systemClock, type WorkerClock } from "./clock.js";

@@ -17,7 +17,8 @@ import { engineFailure, failureOf } from "../../convert/failure.js";
 import { payloadMessage, payloadValue } from "../../convert/payload.js";
 import type { RunSpec } from "../../gen/hairtrigger/v1/run_pb.js";
 import { enterRun, type LogRecord, type RunContext, type TaskRunContext } from "../../run-context.js";
-import type { CompleteResult, HookParams } from "../../task-hooks.js";
+import type { ParseValue } from "../../schema.js";
+import type { CompleteResult, HookParams, HookSet } from "../../task-hooks.js";
 import type { AttemptInput, RunningAttempt } from "../session/execution.js";
 import type { AttemptOutcome } from "../session/report.js";
 import { AttemptError } from "./attempt-failure.js";
@@ -58,6 +59,8 @@ export class Attempt implements RunningAttempt, RunContext {
   /** Aborted or cancelled: nothing that follows counts. */
   #isOver = false;
   #body: Promise<unknown> | undefined;
+  /** Registered by the attempt itself (HOK-9a). */
+  #onCancel: readonly NonNullable<HookSet["onCancel"]>[] = [];
 
   constructor(params: AttemptParams) {
     this.#params = params;
@@ -82,6 +85,10 @@ export class Attempt implements RunningAttempt, RunContext {
 
   isActive(): boolean {
     return !this.#isOver && this.#params.input.lease() !== undefined;
+  }
+
+  onCancel(hook: NonNullable<HookSet["onCancel"]>): void {
+    this.#onCancel = [...this.#onCancel, hook];
   }
 
   log(line: LogRecord): void {
@@ -112,7 +119,7 @@ export class Attempt implements RunningAttempt, RunContext {
     const error = new Error(reason);
     error.name = "AbortError";
     this.abort(error);
-    const { onCancel } = this.#params.plan.hooks;
+    const onCancel = [...this.#params.plan.hooks.onCancel, ...this.#onCancel];
     if (onCancel.length === 0) return;
     const runPromise = this.#body ?? Promise.resolve();
     this.#enter(() => {
@@ -136,6 +143,8 @@ export class Attempt implements RunningAttempt, RunContext {
   async #run(): Promise<unknown> {
     const { plan, spec } = this.#params;
     this.#payload = this.#decodePayload(spec);
+    const { parse } = plan.definition;
+    if (parse !== undefined) this.#payload = await this.#parsePayload(parse);
     const { middleware } = plan.hooks;
     if (middleware.length === 0) return this.#runInner();
     return runInside(middleware, this.#hookParams(), () => this.#runInner(), this.#hookThrew("middleware"));
@@ -160,6 +169,15 @@ export class Attempt implements RunningAttempt, RunContext {
       return payloadValue(payload);
     } catch (error) {
       throw new AttemptError("TASK_INPUT_ERROR", `The payload cannot be read: ${textOf(error)}`, { cause: error });
+    }
+  }
+
+  /** SCH-3: the original input was sent; what the run function gets is parsed here. */
+  async #parsePayload(parse: ParseValue): Promise<unknown> {
+    try {
+      return await parse(this.#payload);
+    } catch (error) {
+      throw new AttemptError("TASK_INPUT_ERROR", `TaskPayloadParsedError: ${textOf(error)}`, { cause: error });
     }
   }
 
@@ -225,7 +243,7 @@ export class Attempt implements RunningAttempt, RunContext {
       const params = { ...this.#hookParams(), error: decision.error };
       await callHooks(plan.hooks.onFailure, params, this.#hookThrew("onFailure"));
     }
-    await this.#finish({ ok: false, error: decision.error }, isComplete);
+    if (!isUnread(decision.error)) await this.#finish({ ok: false, error: decision.error }, isComplete);
     const failure =
       decision.error instanceof AttemptError
         ? engineFailure(decision.error.code, decision.error.message, decision.error.cause)
@@ -270,6 +288,11 @@ export class Attempt implements RunningAttempt, RunContext {
 function hasFailureHooks(error: unknown): boolean {
   if (!(error instanceof AttemptError)) return true;
   return error.code === "TASK_OUTPUT_ERROR" || error.code === "TASK_MIDDLEWARE_ERROR";
+}
+
+/** HOK-6: the payload never got as far as user code, and neither does a hook. */
+function isUnread(error: unknown): boolean {
+  return error instanceof AttemptError && error.code === "TASK_INPUT_ERROR";
 }
 
 function textOf(error: unknown): string {

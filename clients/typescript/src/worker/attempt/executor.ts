@@ -75,6 +75,7 @@ function unknownTask({ taskId }: RunSpec): TaskPlan {
   return {
     definition: {
       id: taskId,
+      parse: undefined,
       run() {
         throw new AttemptError("TASK_INPUT_ERROR", `This worker has no task "${taskId}"`);
       },

@@ -2,19 +2,8 @@
  * What users hang around an attempt (HOK-1…8, RTY-8), in calling order. Hooks of the worker configuration come before a task's own, except
  * that a task's own `catchError` is asked first.
  */
-import type { AnyTaskHooks, CompleteResult, HookParams, TaskHooks } from "../../task-hooks.js";
+import type { AnyTaskHooks, CompleteResult, HookParams, HookSet } from "../../task-hooks.js";
 import { AttemptError } from "./attempt-failure.js";
-import type { CatchErrorInput } from "./retry-decision.js";
-
-/** Hooks for every run of a worker (HOK-2). */
-export interface HookSet extends TaskHooks<unknown, unknown> {
-  /** When a run is cancelled while its code is active (CAN-3). */
-  readonly onCancel?: (params: HookParams & { readonly runPromise: Promise<unknown> }) => unknown;
-  /** Asked after each failed attempt, if the task's own had no answer, whether and when there is another (RTY-8). */
-  readonly catchError?: (params: HookParams & CatchErrorInput) => unknown;
-  /** Alias of `catchError`, which wins. */
-  readonly handleError?: (params: HookParams & CatchErrorInput) => unknown;
-}
 
 /** What a task or a worker configuration gives, whatever it returns. */
 type AnyHookSet = AnyTaskHooks & Pick<HookSet, "onCancel" | "catchError" | "handleError">;
@@ -32,7 +21,7 @@ export interface HookPlan {
   readonly catchError: readonly NonNullable<AnyHookSet["catchError"]>[];
 }
 
-/** @param global of the worker configuration, in order of registration. */
+/** @param global of the process and of the worker configuration, in order of registration. */
 export function hookPlan(own: AnyHookSet, global: readonly HookSet[]): HookPlan {
   const sets: readonly AnyHookSet[] = [...global, own];
   const pick = <K extends keyof AnyHookSet>(name: K): readonly NonNullable<AnyHookSet[K]>[] =>

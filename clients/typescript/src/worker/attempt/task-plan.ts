@@ -1,10 +1,14 @@
 /** A task as this worker runs it: its definition with the worker configuration behind it. Made once, when the worker starts. */
+
+import { globalHooks } from "../../global-hooks.js";
 import type { TaskDefinition } from "../../task.js";
-import { type HookPlan, type HookSet, hookPlan } from "./hooks.js";
+import type { HookSet } from "../../task-hooks.js";
+import { type HookPlan, hookPlan } from "./hooks.js";
 import { type RetryPolicy, resolveRetryPolicy } from "./retry-policy.js";
 
 export interface TaskPlan {
-  readonly definition: Pick<TaskDefinition, "id" | "run">;
+  readonly definition: Pick<TaskDefinition, "id" | "run" | "parse">;
+  /** As registered by now. */
   readonly hooks: HookPlan;
   /** Task → worker configuration → default; the trigger's `maxAttempts` comes on top. */
   readonly policy: RetryPolicy;
@@ -25,12 +29,19 @@ const MAX_DURATION_MIN_SECONDS = 5;
 
 export function taskPlan(definition: TaskDefinition, defaults: TaskDefaults): TaskPlan {
   const seconds = effectiveMaxDuration(definition.maxDuration, defaults.maxDuration);
+  const own = { ...definition.hooks, catchError: definition.catchError, onCancel: definition.onCancel };
+  let planned = 0;
+  let hooks = hookPlan(own, defaults.hooks);
   return {
     definition,
-    hooks: hookPlan(
-      { ...definition.hooks, catchError: definition.catchError, onCancel: definition.onCancel },
-      defaults.hooks,
-    ),
+    get hooks() {
+      const registered = globalHooks();
+      if (registered.length !== planned) {
+        planned = registered.length;
+        hooks = hookPlan(own, [...registered, ...defaults.hooks]);
+      }
+      return hooks;
+    },
     policy: resolveRetryPolicy(definition.retry, defaults.retry),
     maxDuration: seconds,
   };
