@@ -1,7 +1,7 @@
 /** Names the caller of any call, producers and workers alike, from its `authorization` header. */
 import { invalidCredentials } from "../domain/error.js";
 import type { Principal } from "./principal.js";
-import type { Scope } from "./scopes.js";
+import type { TokenClaims } from "./public-tokens.js";
 import { type KeyRing, keyEnvironment } from "./secret-keys.js";
 
 export interface Authentication {
@@ -11,15 +11,10 @@ export interface Authentication {
    */
   authenticate(header: string | undefined): Promise<Principal>;
   /**
-   * A public token in the name of the secret key that asks.
-   * @param params.expiresAtMs Unix milliseconds.
+   * A public token in the name of the secret key that asks, or that signed the token of who asks.
    * @throws AppError INVALID_CREDENTIALS when the key is no longer known.
    */
-  createPublicToken(params: {
-    readonly keyName: string;
-    readonly scopes: readonly Scope[];
-    readonly expiresAtMs: number;
-  }): Promise<string>;
+  createPublicToken(params: TokenClaims & { readonly keyName: string }): Promise<string>;
 }
 
 /** Life of a token whose maker says nothing (section 20.1). */
@@ -49,11 +44,11 @@ export function createAuthentication(deps: AuthenticationDeps): Authentication {
       if (key === undefined) throw invalidCredentials();
       return { kind: "secret", environment: key.environment, keyName: key.keyName };
     },
-    async createPublicToken({ keyName, scopes, expiresAtMs }) {
+    async createPublicToken({ keyName, ...claims }) {
       const key = deps.ring.named(keyName);
       if (key === undefined) throw invalidCredentials();
       const { signPublicToken } = await import("./public-tokens.js");
-      return signPublicToken({ key, scopes, expiresAtMs, nowMs: deps.nowMs(), tokenId: deps.newTokenId() });
+      return signPublicToken({ key, claims, nowMs: deps.nowMs(), tokenId: deps.newTokenId() });
     },
   };
 }

@@ -39,16 +39,46 @@ export function requireRead(principal: Principal, runId: string, run: ReadableRu
   const isReadable =
     isGranted(scopes, { action: "read", resource: "runs", id: runId }) ||
     (run !== undefined &&
-      (isGranted(scopes, { action: "read", resource: "tasks", id: run.taskId }) ||
-        run.tags.some((id) => isGranted(scopes, { action: "read", resource: "tags", id })) ||
-        (run.batchId !== undefined && isGranted(scopes, { action: "read", resource: "batch", id: run.batchId }))));
+      (mayRead(principal, run) || run.tags.some((id) => isGranted(scopes, { action: "read", resource: "tags", id }))));
   if (!isReadable) throw scopeMissing(`read:runs:${runId}`);
 }
 
-/** A token for one run cannot list. @throws AppError SCOPE_MISSING. */
-export function requireList(principal: Principal): void {
+/** Which runs a list is about; as in the filters of lists and subscriptions. */
+export interface ListedRuns {
+  readonly taskIds?: readonly string[];
+  /** Runs with any of them. */
+  readonly tags?: readonly string[];
+  readonly batchId?: string;
+}
+
+/**
+ * A token for one run cannot list; one for tasks, tags or a batch lists their runs, where the filter names no others.
+ * @throws AppError SCOPE_MISSING.
+ */
+export function requireList(principal: Principal, { taskIds = [], tags = [], batchId }: ListedRuns): void {
   if (principal.kind === "secret" || isGranted(principal.scopes, { action: "read", resource: "runs" })) return;
+  const areAll = (resource: "tasks" | "tags", ids: readonly string[]): boolean =>
+    ids.length > 0 && ids.every((id) => isGranted(principal.scopes, { action: "read", resource, id }));
+  if (areAll("tasks", taskIds) || areAll("tags", tags)) return;
+  if (batchId !== undefined && isGranted(principal.scopes, { action: "read", resource: "batch", id: batchId })) return;
   throw scopeMissing("read:runs");
+}
+
+/** A token that could list nothing is refused before the request is looked at. @throws AppError SCOPE_MISSING. */
+export function requireAnyList(principal: Principal): void {
+  if (principal.kind === "secret" || isGranted(principal.scopes, { action: "read", resource: "runs" })) return;
+  if (!principal.scopes.some(readsByKind)) throw scopeMissing("read:runs");
+}
+
+/** Whether a run may be shown beside one that the principal reads. */
+export function mayRead(principal: Principal, run: Omit<ReadableRun, "tags">): boolean {
+  if (principal.kind === "secret") return true;
+  const { scopes } = principal;
+  return (
+    isGranted(scopes, { action: "read", resource: "runs", id: run.id }) ||
+    isGranted(scopes, { action: "read", resource: "tasks", id: run.taskId }) ||
+    (run.batchId !== undefined && isGranted(scopes, { action: "read", resource: "batch", id: run.batchId }))
+  );
 }
 
 /** @throws AppError SCOPE_MISSING. */
@@ -56,6 +86,21 @@ export function requireCancel(principal: Principal, runId: string): void {
   if (principal.kind === "secret") return;
   if (isGranted(principal.scopes, { action: "write", resource: "runs", id: runId })) return;
   throw scopeMissing(`write:runs:${runId}`);
+}
+
+/** Actions of tokens that trigger; each is a scope of its own. */
+export type TriggerAction = "trigger" | "batchTrigger";
+
+/** @throws AppError SCOPE_MISSING, whether or not anything ever registered the task. */
+export function requireTrigger(principal: Principal, action: TriggerAction, taskId: string): void {
+  if (principal.kind === "secret" || isGranted(principal.scopes, { action, resource: "tasks", id: taskId })) return;
+  throw scopeMissing(`${action}:tasks:${taskId}`);
+}
+
+/** A token for nothing of the kind is refused before the request is looked at. @throws AppError SCOPE_MISSING. */
+export function requireAnyTrigger(principal: Principal, actionWanted: TriggerAction): void {
+  if (principal.kind === "secret" || principal.scopes.some(({ action }) => action === actionWanted)) return;
+  throw scopeMissing(`${actionWanted}:tasks`);
 }
 
 function readsByKind({ action, resource }: Scope): boolean {

@@ -1,6 +1,9 @@
 /** Who is calling, as the handlers and the rules of who may call what see it. A principal never holds a key or a token. */
 import type { Scope } from "./scopes.js";
 
+/** Code points of the subject of a token (AUT-8). */
+export const SUBJECT_LENGTH_MAX = 256;
+
 export type Principal = SecretPrincipal | PublicPrincipal;
 
 /** The holder of a secret key: everything in its environment. */
@@ -16,6 +19,16 @@ export interface PublicPrincipal {
   readonly kind: "public";
   readonly environment: string;
   readonly scopes: readonly Scope[];
-  /** `jti` of the token. */
+  /** `jti` of the token: unique among those of its key. */
   readonly tokenId: string;
+  /** Names the secret key that signed it. */
+  readonly keyName: string;
+  /** Unix milliseconds. */
+  readonly expiresAtMs: number;
+  /** Whose it is; undefined: nobody's but its own (AUT-8). */
+  readonly subject: string | undefined;
+  /** It triggers once (AUT-3). */
+  readonly isOneTime: boolean;
+  /** Options that every trigger with it gets: a hairtrigger.v1.TriggerOptions in its JSON form (AUT-8). */
+  readonly options: Readonly<Record<string, unknown>> | undefined;
 }

@@ -4,7 +4,8 @@
  */
 import { errors, jwtVerify, SignJWT } from "jose";
 import { invalidCredentials, tokenExpired } from "../domain/error.js";
-import type { PublicPrincipal } from "./principal.js";
+import { isLonger } from "../domain/text.js";
+import { type PublicPrincipal, SUBJECT_LENGTH_MAX } from "./principal.js";
 import { parseScope, type Scope, scopeText } from "./scopes.js";
 import type { KeyRing, KnownKey } from "./secret-keys.js";
 
@@ -12,15 +13,11 @@ import type { KeyRing, KnownKey } from "./secret-keys.js";
 const PARTY = "hairtrigger";
 const ALGORITHM = "HS256";
 
-/** A refusal of section 21 must not say which part was wrong; these two say what to do. */
-const ONE_TIME = "One-time tokens are not served by this version of the server";
-const FIXED_OPTIONS = "Tokens with fixed options are not served by this version of the server";
-
 /**
  * Whom a token stands for.
  * @param nowMs Unix milliseconds; decides whether the token has expired.
- * @throws AppError TOKEN_EXPIRED; INVALID_CREDENTIALS for any other fault, also for tokens that ask for what this version cannot enforce
- * (one use, AUT-3; fixed options, AUT-8): to serve them without that would grant more than their maker meant to.
+ * @throws AppError TOKEN_EXPIRED; INVALID_CREDENTIALS for any other fault, which is not told (section 21); also for claims of one use, a
+ * subject or options that cannot be read: to serve a token without them would grant more than its maker meant to.
  */
 export async function verifyPublicToken(ring: KeyRing, token: string, nowMs: number): Promise<PublicPrincipal> {
   let signer: KnownKey | undefined;
@@ -45,13 +42,38 @@ export async function verifyPublicToken(ring: KeyRing, token: string, nowMs: num
   } catch (error) {
     throw error instanceof errors.JWTExpired ? tokenExpired() : invalidCredentials();
   }
-  const { sub, jti, pub, scopes, otu, options } = claims;
-  if (signer === undefined || sub !== signer.environment || pub !== true || typeof jti !== "string") {
+  const { sub, jti, exp, pub, scopes, otu = false, subject, options } = claims;
+  if (
+    signer === undefined ||
+    sub !== signer.environment ||
+    pub !== true ||
+    typeof jti !== "string" ||
+    typeof exp !== "number" ||
+    typeof otu !== "boolean" ||
+    !(subject === undefined || isSubject(subject)) ||
+    !(options === undefined || isRecord(options))
+  ) {
     throw invalidCredentials();
   }
-  if (otu !== undefined && otu !== false) throw invalidCredentials(ONE_TIME);
-  if (options !== undefined) throw invalidCredentials(FIXED_OPTIONS);
-  return { kind: "public", environment: signer.environment, scopes: readScopes(scopes), tokenId: jti };
+  return {
+    kind: "public",
+    environment: signer.environment,
+    scopes: readScopes(scopes),
+    tokenId: jti,
+    keyName: signer.keyName,
+    expiresAtMs: exp * 1_000,
+    subject,
+    isOneTime: otu,
+    options,
+  };
+}
+
+function isSubject(value: unknown): value is string {
+  return typeof value === "string" && value !== "" && !isLonger(value, SUBJECT_LENGTH_MAX);
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function readScopes(claim: unknown): readonly Scope[] {
@@ -59,25 +81,41 @@ function readScopes(claim: unknown): readonly Scope[] {
   return claim.flatMap((text: unknown) => (typeof text === "string" ? (parseScope(text) ?? []) : []));
 }
 
-export interface NewPublicToken {
-  readonly key: KnownKey;
+/** What a token says beside who made it. */
+export interface TokenClaims {
   readonly scopes: readonly Scope[];
-  readonly nowMs: number;
   /** Unix milliseconds; the claim is in seconds, rounded down. */
   readonly expiresAtMs: number;
+  readonly isOneTime?: boolean;
+  readonly subject?: string;
+  /** JSON form of a hairtrigger.v1.TriggerOptions. */
+  readonly options?: Readonly<Record<string, unknown>>;
+}
+
+export interface NewPublicToken {
+  readonly key: KnownKey;
+  readonly claims: TokenClaims;
+  readonly nowMs: number;
   /** `jti`: unique among the tokens of the key. */
   readonly tokenId: string;
 }
 
 /** Signs a token for clients that cannot do it themselves (`AuthService.CreatePublicToken`). */
 export async function signPublicToken(params: NewPublicToken): Promise<string> {
-  return new SignJWT({ pub: true, scopes: params.scopes.map(scopeText) })
+  const { scopes, expiresAtMs, isOneTime = false, subject, options } = params.claims;
+  return new SignJWT({
+    pub: true,
+    scopes: scopes.map(scopeText),
+    ...(isOneTime ? { otu: true } : {}),
+    ...(subject === undefined ? {} : { subject }),
+    ...(options === undefined ? {} : { options }),
+  })
     .setProtectedHeader({ alg: ALGORITHM, kid: params.key.keyName, typ: "JWT" })
     .setIssuer(PARTY)
     .setAudience(PARTY)
     .setSubject(params.key.environment)
     .setJti(params.tokenId)
     .setIssuedAt(Math.floor(params.nowMs / 1_000))
-    .setExpirationTime(Math.floor(params.expiresAtMs / 1_000))
+    .setExpirationTime(Math.floor(expiresAtMs / 1_000))
     .sign(params.key.signingKey);
 }

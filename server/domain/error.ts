@@ -300,6 +300,22 @@ export function secretKeyRequired(verb: string): AppError {
   return appError("SECRET_KEY_REQUIRED", `${verb} needs a secret key`, { metadata: { method: verb } });
 }
 
+/** AUT-8: an option that only the maker of a token may set. @param option as callers write it. */
+export function optionNotFixed(option: string): AppError {
+  return appError("SCOPE_MISSING", `The access token does not set ${option}, which its bearer may not choose`, {
+    metadata: { option, allowed: "only what the token sets" },
+  });
+}
+
+/** AUT-3: the one use of the token is over. */
+export function tokenAlreadyUsed(task: string): AppError {
+  return appError(
+    "TOKEN_ALREADY_USED",
+    `Cannot trigger ${shown(task)} with a one-time use token as it has already been used.`,
+    { metadata: { task: shown(task) } },
+  );
+}
+
 // Malformed, where there is one thing to say; several are collected as violations.
 
 /** Anything malformed that has no reason of its own. */

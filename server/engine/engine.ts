@@ -14,6 +14,7 @@ import type { RunState, TriggerFunction } from "../domain/run.js";
 import type { AttemptRef } from "../domain/run-change.js";
 import type { SessionRecord } from "../domain/session.js";
 import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
+import type { TokenCaller } from "../domain/token-caller.js";
 import type { TriggerOptionsInput } from "../domain/trigger-options.js";
 import type { Signals } from "../signals/signals.js";
 import type { ClaimedRun, LogLine, QueueView, RunDetail, RunFilter, Store } from "../store/store.js";
@@ -62,6 +63,8 @@ export interface TriggerItem {
   readonly triggerFunction: TriggerFunction;
   /** The run that this one replays. */
   readonly replayOf?: string;
+  /** Set where a public token triggers: its names meet nobody else's (AUT-8), and a one-time token is used up (AUT-3). */
+  readonly caller?: TokenCaller;
 }
 
 export interface Triggered {
@@ -105,7 +108,7 @@ export type QueueSelector = { readonly queueId: string } | { readonly name: stri
 export interface Engine {
   /**
    * Triggers independent runs; one outcome per item, in order. Never rejects for an item's mistakes.
-   * Reasons: those of trigger options, PAYLOAD_TOO_LARGE, QUEUE_FULL, RUN_NOT_FOUND (parent).
+   * Reasons: those of trigger options, PAYLOAD_TOO_LARGE, QUEUE_FULL, RUN_NOT_FOUND (parent), TOKEN_ALREADY_USED.
    */
   trigger(environment: string, items: readonly TriggerItem[]): Promise<readonly TriggerOutcome[]>;
   /** Reasons: RUN_NOT_FOUND. */

@@ -1,16 +1,27 @@
 /** AuthService: tokens for clients that cannot sign. Keys are managed on the server's host in this version; their methods answer UNIMPLEMENTED. */
+import { toJson } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AuthService, CreatePublicTokenRequest } from "#proto/hairtrigger/v1/auth_service_pb.js";
+import { TriggerOptionsSchema } from "#proto/hairtrigger/v1/trigger_options_pb.js";
 import { TOKEN_LIFE_DEFAULT_MS } from "../auth/authenticate.js";
 import { requireSecretKey } from "../auth/authorise.js";
+import { SUBJECT_LENGTH_MAX } from "../auth/principal.js";
 import { parseScope, type Scope } from "../auth/scopes.js";
 import { parseDuration } from "../domain/duration.js";
 import { rejectIfAny, shown, type Violation } from "../domain/error.js";
+import type { Limits } from "../domain/limits.js";
+import { isLonger } from "../domain/text.js";
+import { checkTriggerOptions } from "../domain/trigger-options.js";
 import { principalOf } from "./call-scope.js";
 import { msOfTimestamp, timestampOf } from "./convert/time.js";
+import { decodeOptions } from "./convert/trigger-options.js";
 import type { ServiceDeps } from "./services.js";
 
-export function createAuthService({ authentication, clock }: ServiceDeps): Partial<ServiceImpl<typeof AuthService>> {
+export function createAuthService({
+  authentication,
+  clock,
+  limits,
+}: ServiceDeps): Partial<ServiceImpl<typeof AuthService>> {
   return {
     async createPublicToken(request, context) {
       const { keyName } = requireSecretKey(principalOf(context), "CreatePublicToken");
@@ -18,9 +29,17 @@ export function createAuthService({ authentication, clock }: ServiceDeps): Parti
       const scopes = scopesOf(request.scopes, violations);
       const nowMs = clock.nowMs();
       const expiresAtMs = expiryOf(request, nowMs, violations);
-      violations.push(...unserved(request));
+      const subject = subjectOf(request, violations);
+      violations.push(...optionViolations(request, limits, nowMs));
       rejectIfAny(violations);
-      const token = await authentication.createPublicToken({ keyName, scopes, expiresAtMs });
+      const token = await authentication.createPublicToken({
+        keyName,
+        scopes,
+        expiresAtMs,
+        isOneTime: request.oneTime,
+        subject,
+        options: optionsClaim(request),
+      });
       return { token, expireTime: timestampOf(Math.floor(expiresAtMs / 1_000) * 1_000) };
     },
   };
@@ -68,16 +87,24 @@ function readExpiry(expiration: CreatePublicTokenRequest["expiration"], nowMs: n
   }
 }
 
-/** A token must not promise what the server would not hold: one that it would refuse is not made. */
-function unserved({ oneTime, options, subject }: CreatePublicTokenRequest): readonly Violation[] {
-  const asked = [
-    ...(oneTime ? ["oneTime"] : []),
-    ...(options === undefined ? [] : ["options"]),
-    ...(subject === "" ? [] : ["subject"]),
-  ];
-  return asked.map((field) => ({
-    field,
-    reason: "INVALID_REQUEST",
-    message: `${field} of tokens is not served by this version of the server`,
-  }));
+function subjectOf({ subject }: CreatePublicTokenRequest, violations: Violation[]): string | undefined {
+  if (subject === "") return undefined;
+  if (!isLonger(subject, SUBJECT_LENGTH_MAX)) return subject;
+  const allowed = String(SUBJECT_LENGTH_MAX);
+  const message = `subject must be ${allowed} characters or less`;
+  violations.push({ field: "subject", reason: "INVALID_REQUEST", message, metadata: { allowed } });
+  return undefined;
+}
+
+/** A token whose every trigger would be refused is not made. */
+function optionViolations({ options }: CreatePublicTokenRequest, limits: Limits, nowMs: number): readonly Violation[] {
+  const decoded = decodeOptions(options);
+  const checked = checkTriggerOptions(decoded.input, limits, nowMs);
+  return [...decoded.violations, ...(checked.ok ? [] : checked.violations)];
+}
+
+function optionsClaim({ options }: CreatePublicTokenRequest): Readonly<Record<string, unknown>> | undefined {
+  if (options === undefined) return undefined;
+  const json = toJson(TriggerOptionsSchema, options);
+  return typeof json === "object" && json !== null && !Array.isArray(json) ? json : undefined;
 }

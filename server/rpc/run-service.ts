@@ -5,14 +5,24 @@ import {
   type ListRunsRequest,
   type RunService,
   type TriggerTaskRequest,
+  type TriggerTaskResponse,
   type TriggerTasksResult,
   TriggerTasksResultSchema,
 } from "#proto/hairtrigger/v1/run_service_pb.js";
-import { grantRead, requireCancel, requireList, requireRead, requireSecretKey } from "../auth/authorise.js";
+import {
+  grantRead,
+  mayRead,
+  requireAnyList,
+  requireAnyTrigger,
+  requireCancel,
+  requireList,
+  requireRead,
+  requireSecretKey,
+} from "../auth/authorise.js";
 import type { Principal } from "../auth/principal.js";
 import { type AppError, invalidRequest, isAppError } from "../domain/error.js";
 import type { RunState } from "../domain/run.js";
-import type { TriggerItem, TriggerOutcome } from "../engine/engine.js";
+import type { RelatedRun, RunDetail, TriggerItem, TriggerOutcome } from "../engine/engine.js";
 import { principalOf } from "./call-scope.js";
 import { wireRun, wireRunListItem } from "./convert/run.js";
 import { filterOf, type RunPlace, runPlaceOf } from "./convert/run-filter.js";
@@ -22,26 +32,37 @@ import { triggerItemOf, triggerResponse } from "./convert/trigger.js";
 import { decodeDelay } from "./convert/trigger-options.js";
 import { statusOf, stoppingError } from "./error.js";
 import type { ServiceDeps } from "./services.js";
+import { type TriggerAccess, triggerAccess } from "./trigger-access.js";
 
 export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof RunService>> {
   const { engine, clock, limits } = deps;
 
-  async function triggerOne(request: TriggerTaskRequest, environment: string): Promise<TriggerOutcome> {
-    const [outcome] = await engine.trigger(environment, [triggerItemOf(request, limits, clock.nowMs())]);
+  function accessOf(principal: Principal): TriggerAccess {
+    requireAnyTrigger(principal, "trigger");
+    return triggerAccess(principal, "trigger", { authentication: deps.authentication, nowMs: clock.nowMs() });
+  }
+
+  function itemOf(request: TriggerTaskRequest, access: TriggerAccess): TriggerItem {
+    const options = access.allow(request);
+    const inForce = options === request.options ? request : { ...request, options };
+    return { ...triggerItemOf(inForce, limits, clock.nowMs()), caller: access.caller };
+  }
+
+  async function answerOf(outcome: TriggerOutcome | undefined, access: TriggerAccess): Promise<TriggerTaskResponse> {
     if (outcome === undefined) throw new Error("a trigger has an outcome");
-    return outcome;
+    if (!outcome.ok) throw outcome.error;
+    return triggerResponse(outcome, await access.readToken({ action: "read", resource: "runs", id: outcome.runId }));
   }
 
   return {
     async triggerTask(request, context) {
-      const { environment } = requireSecretKey(principalOf(context), "TriggerTask");
-      const outcome = await triggerOne(request, environment);
-      if (!outcome.ok) throw outcome.error;
-      return triggerResponse(outcome);
+      const access = accessOf(principalOf(context));
+      const [outcome] = await engine.trigger(access.environment, [itemOf(request, access)]);
+      return answerOf(outcome, access);
     },
 
     async triggerTasks({ items: requests }, context) {
-      const { environment } = requireSecretKey(principalOf(context), "TriggerTasks");
+      const access = accessOf(principalOf(context));
       const max = limits.batchItemsMax;
       if (requests.length > max) {
         const got = String(requests.length);
@@ -50,33 +71,37 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
           allowed: `1 to ${max}`,
         });
       }
-      const nowMs = clock.nowMs();
       const items = requests.map((request): TriggerItem | AppError => {
         try {
-          return triggerItemOf(request, limits, nowMs);
+          return itemOf(request, access);
         } catch (error) {
           if (isAppError(error)) return error;
           throw error;
         }
       });
       const asked = items.filter((item): item is TriggerItem => !isAppError(item));
-      const outcomes = asked.length === 0 ? [] : await engine.trigger(environment, asked);
+      const outcomes = asked.length === 0 ? [] : await engine.trigger(access.environment, asked);
       let next = 0;
-      return {
-        results: items.map((item) => resultOf(isAppError(item) ? { ok: false, error: item } : outcomes[next++])),
-      };
+      const results = items.map((item) =>
+        resultOf(isAppError(item) ? Promise.reject(item) : answerOf(outcomes[next++], access)),
+      );
+      return { results: await Promise.all(results) };
     },
 
     async retrieveRun({ runId }, context) {
       const principal = principalOf(context);
       const detail = await readable(principal, runId, () => engine.retrieveRun(principal.environment, runId));
-      return { run: wireRun(detail, clock.nowMs()) };
+      return { run: wireRun(shownTo(principal, detail), clock.nowMs()) };
     },
 
     async listRuns(request, context) {
-      const { environment } = allowedToList(principalOf(context));
+      const principal = principalOf(context);
+      requireAnyList(principal);
+      const { environment } = principal;
       const list = { environment, method: "ListRuns" };
       const place = placeOf(request, list);
+      // Of a page token the filter that is in it.
+      requireList(principal, place.filter);
       const limit = request.pageSize ?? limits.pageSizeDefault;
       const { runs, hasOlder, hasNewer } = await engine.listRuns({ environment, limit, ...place });
       const nowMs = clock.nowMs();
@@ -98,7 +123,9 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
       if (grant === "dependsOnRun") await readable(principal, runId, () => engine.retrieveRun(environment, runId));
       const signal = AbortSignal.any([context.signal, deps.stopping]);
       const states = engine.watchRun({ environment, runId, stopOnCompletion: !keepOpen, signal });
-      for await (const detail of states) yield { run: withoutFields(wireRun(detail, clock.nowMs()), skipped) };
+      for await (const detail of states) {
+        yield { run: withoutFields(wireRun(shownTo(principal, detail), clock.nowMs()), skipped) };
+      }
       if (deps.stopping.aborted) throw stoppingError();
     },
 
@@ -159,22 +186,30 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
   }
 }
 
-function allowedToList(principal: Principal): Principal {
-  requireList(principal);
-  return principal;
+/** Without relatives that are none of the principal's business. */
+function shownTo(principal: Principal, detail: RunDetail): RunDetail {
+  if (principal.kind === "secret") return detail;
+  const shown = (related: RelatedRun | undefined): RelatedRun | undefined =>
+    related !== undefined && mayRead(principal, { ...related, id: related.runId }) ? related : undefined;
+  return {
+    ...detail,
+    root: shown(detail.root),
+    parent: shown(detail.parent),
+    children: detail.children.filter((child) => shown(child) !== undefined),
+  };
 }
 
 function cursorOf({ createdAtMs, id }: RunState) {
   return { createdAtMs, runId: id };
 }
 
-function resultOf(outcome: TriggerOutcome | undefined): TriggerTasksResult {
-  if (outcome === undefined) throw new Error("a trigger has an outcome");
-  return create(TriggerTasksResultSchema, {
-    result: outcome.ok
-      ? { case: "triggered", value: triggerResponse(outcome) }
-      : { case: "error", value: statusOf(outcome.error) },
-  });
+async function resultOf(answer: Promise<TriggerTaskResponse>): Promise<TriggerTasksResult> {
+  try {
+    return create(TriggerTasksResultSchema, { result: { case: "triggered", value: await answer } });
+  } catch (error) {
+    if (!isAppError(error)) throw error;
+    return create(TriggerTasksResultSchema, { result: { case: "error", value: statusOf(error) } });
+  }
 }
 
 function given(text: string): string | undefined {

@@ -18,6 +18,7 @@ import type { RunPlace } from "../domain/run-machine.js";
 import type { RunStatus } from "../domain/run-status.js";
 import type { SessionRecord } from "../domain/session.js";
 import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
+import type { OneTimeUse } from "../domain/token-caller.js";
 
 export interface Store {
   /** Named capability: only of stores that several servers may use at once. Where it is missing, nobody else changes the records. */
@@ -34,7 +35,8 @@ export interface Store {
   // ── runs, asked by producers ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Stores new runs. In order, per item: an own earlier run under the same id (`repeat`), the holder of the key if its window is open and
+   * Stores new runs. In order, per item: an own earlier run under the same id (`repeat`), the use of a one-time token by another request
+   * (`tokenUsed`; a run or a hit uses it, nothing else does, and only one of any number of callers), the holder of the key if its window is open and
    * its status keeps the key (`cached`; otherwise that run loses the key), the size of the queue (`queueFull`), then the run, its key, its
    * queue (made on first use; `queueLimit` becomes its base limit unless a registration declares the queue) and, for a hit under a request
    * id, the remembered answer. Items of one call see each other in order.
@@ -170,6 +172,8 @@ export interface InsertRun {
   readonly queueSizeMax: number | undefined;
   /** Base limit given by the trigger (QUE-11). */
   readonly queueLimit: number | undefined;
+  /** Set where a one-time token is used up by it (AUT-3). */
+  readonly token?: OneTimeUse;
   readonly nowMs: number;
 }
 
@@ -179,6 +183,8 @@ export type InsertRunResult =
   /** Made by this very request before; `isCached`: that answer had been a hit. */
   | { readonly kind: "repeat"; readonly runId: string; readonly isCached: boolean }
   | { readonly kind: "cached"; readonly runId: string }
+  /** The one-time token was used by another request. */
+  | { readonly kind: "tokenUsed" }
   | { readonly kind: "queueFull"; readonly size: number };
 
 export interface RunDetail {

@@ -94,6 +94,11 @@ test("AUT-1: a token signed by the letter of the rule is accepted, with its scop
     kind: "public",
     environment: "dev",
     tokenId: "j1",
+    keyName: knownKey(DEV_KEY).keyName,
+    expiresAtMs: NOW_MS + 60_000,
+    subject: undefined,
+    isOneTime: false,
+    options: undefined,
     scopes: [
       { action: "read", resource: "runs", id: "run_1" },
       { action: "read", resource: "tags", id: "a:b" },
@@ -108,11 +113,19 @@ test("AUT-1: a token that the server makes passes its own check and no other key
     keyName: knownKey(PROD_KEY).keyName,
     scopes,
     expiresAtMs: NOW_MS + 60_000,
+    isOneTime: true,
+    subject: "user-1",
+    options: { queue: { name: "q" } },
   });
   t.deepEqual(await authentication().authenticate(`Bearer ${token}`), {
     kind: "public",
     environment: "prod",
     tokenId: "token-1",
+    keyName: knownKey(PROD_KEY).keyName,
+    expiresAtMs: NOW_MS + 60_000,
+    subject: "user-1",
+    isOneTime: true,
+    options: { queue: { name: "q" } },
     scopes,
   });
   await t.throwsAsync(authentication(DEV_KEY).authenticate(`Bearer ${token}`), { message: /invalid credentials/ });
@@ -147,8 +160,10 @@ for (const [what, token] of [
   ["no pub claim", jwt({ ...CLAIMS, pub: undefined })],
   ["no expiry", jwt({ ...CLAIMS, exp: undefined })],
   ["no id", jwt({ ...CLAIMS, jti: undefined })],
-  ["one use, which is not enforced here", jwt({ ...CLAIMS, otu: true })],
-  ["fixed options, which are not enforced here", jwt({ ...CLAIMS, options: { queue: "a" } })],
+  ["a use that is no yes or no", jwt({ ...CLAIMS, otu: 1 })],
+  ["an empty subject", jwt({ ...CLAIMS, subject: "" })],
+  ["a subject that is too long", jwt({ ...CLAIMS, subject: "x".repeat(257) })],
+  ["options that are no object", jwt({ ...CLAIMS, options: "queue" })],
 ] as const) {
   test(`AUT-1: a token with ${what} is INVALID_CREDENTIALS`, async (t) => {
     const error = await t.throwsAsync(authentication().authenticate(`Bearer ${token}`));

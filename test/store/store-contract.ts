@@ -13,6 +13,7 @@ import { listPromises } from "./list-promises.js";
 import { machinePromises } from "./machine-promises.js";
 import { queuePromises } from "./queue-promises.js";
 import { sessionPromises } from "./session-promises.js";
+import { tokenPromises } from "./token-promises.js";
 import { World } from "./world.js";
 
 /** A store that is not started yet; `dispose` removes what it leaves behind. */
@@ -49,4 +50,5 @@ export function storeContract(name: string, makeStore: MakeStore): void {
   sessionPromises(promise);
   listPromises(promise);
   historyPromises(promise);
+  tokenPromises(promise);
 }

@@ -539,8 +539,6 @@ test("AUT-5: what needs the secret key is SECRET_KEY_REQUIRED for every public t
   const clients = api.as(token);
   const queue = { selector: { case: "typedName", value: { type: 1, name: "hello" } } } as const;
   for (const call of [
-    clients.runs.triggerTask({ taskId: "hello" }),
-    clients.runs.triggerTasks({ items: [{ taskId: "hello" }] }),
     clients.runs.replayRun({ runId }),
     clients.runs.rescheduleRun({ runId, delaySpec: { case: "delay", value: "1m" } }),
     clients.runs.addRunTags({ runId, tags: ["a"] }),

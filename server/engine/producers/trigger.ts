@@ -3,13 +3,14 @@
  * before anything is written; the store then decides in one atomic step per item between an own earlier request, the holder of the key,
  * a full queue and a new run.
  */
-import { type AppError, appError, isAppError, rejectIfAny, runNotFound } from "../../domain/error.js";
+import { type AppError, appError, isAppError, rejectIfAny, runNotFound, tokenAlreadyUsed } from "../../domain/error.js";
 import { keyRecordHash } from "../../domain/idempotency.js";
 import { derivedId, newId } from "../../domain/ids.js";
 import { payloadViolations } from "../../domain/payload.js";
 import { queueNameForTask } from "../../domain/queue.js";
 import { newRun, type RunKey, type RunState } from "../../domain/run.js";
 import { similarTaskIds, type TaskRecord } from "../../domain/task.js";
+import { familyOfCaller, keyOfCaller } from "../../domain/token-caller.js";
 import { type CheckedOptions, checkTriggerOptions } from "../../domain/trigger-options.js";
 import { parseTtl, resolveTtl } from "../../domain/ttl.js";
 import type { InsertRun, InsertRunResult } from "../../store/store.js";
@@ -83,7 +84,7 @@ function prepare(deps: EngineDeps, context: Context): InsertRun {
     ttl: resolveTtl([options.ttl, task?.ttl === undefined ? undefined : parseTtl(task.ttl)], limits.ttlMaxMs),
     maxAttempts: options.maxAttempts,
     maxDurationSeconds: options.maxDurationSeconds,
-    key: keyOf(environment, item.taskId, options, nowMs),
+    key: keyOf(environment, item, options, nowMs),
     parent: lineage(context),
     replayOf: item.replayOf,
     triggerFunction: item.triggerFunction,
@@ -95,7 +96,8 @@ function prepare(deps: EngineDeps, context: Context): InsertRun {
     run,
     spec: item.spec,
     metadataJson: options.metadataJson,
-    request: requestMark({ environment, family: FAMILY, requestId: item.requestId, nowMs }, limits),
+    request: requestMark({ environment, family: familyOf(item), requestId: item.requestId, nowMs }, limits),
+    token: item.caller?.oneTime,
     queueSizeMax: options.dueMs === undefined ? limits.queueSizeMax : undefined,
     queueLimit: options.queueLimit,
     nowMs,
@@ -104,15 +106,24 @@ function prepare(deps: EngineDeps, context: Context): InsertRun {
 
 /** With a request id the run's id is a pure function of it, so that a repeat finds its own run without another record (REQ-1). */
 function idOf({ entropy }: EngineDeps, environment: string, item: TriggerItem, nowMs: number): string {
-  if (item.requestId !== undefined) return derivedId("run", environment, FAMILY, item.requestId);
+  if (item.requestId !== undefined) return derivedId("run", environment, familyOf(item), item.requestId);
   return newId("run", nowMs, entropy.bytes(10));
 }
 
-function keyOf(environment: string, taskId: string, options: CheckedOptions, nowMs: number): RunKey | undefined {
+function familyOf({ caller, taskId }: TriggerItem): string {
+  return familyOfCaller(caller, FAMILY, taskId);
+}
+
+function keyOf(
+  environment: string,
+  { taskId, caller }: TriggerItem,
+  options: CheckedOptions,
+  nowMs: number,
+): RunKey | undefined {
   if (options.key === undefined) return undefined;
   const { hash, text, scope } = options.key;
   return {
-    recordHash: keyRecordHash("run", environment, taskId, hash),
+    recordHash: keyRecordHash("run", environment, taskId, keyOfCaller(caller, hash)),
     text,
     scope,
     expiresAtMs: nowMs + options.keyTtlMs,
@@ -158,7 +169,9 @@ function outcomeOf(
     taskId,
     isCached,
     isTaskKnown,
-    similarTaskIds: isTaskKnown ? [] : similarTaskIds(taskId, [...tasks.keys()], SIMILAR_MAX),
+    // To a token the other tasks are none of its business.
+    similarTaskIds:
+      isTaskKnown || item.caller !== undefined ? [] : similarTaskIds(taskId, [...tasks.keys()], SIMILAR_MAX),
     warnings,
   });
   switch (result.kind) {
@@ -169,6 +182,8 @@ function outcomeOf(
       return answer(result.runId, result.isCached);
     case "cached":
       return answer(result.runId, true);
+    case "tokenUsed":
+      return { ok: false, error: tokenAlreadyUsed(taskId) };
     case "queueFull":
       return { ok: false, error: queueFull(taskId, insert, result.size) };
   }

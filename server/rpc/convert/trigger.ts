@@ -52,7 +52,8 @@ export function triggerItemOf(request: TriggerTaskRequest, limits: Limits, nowMs
   };
 }
 
-export function triggerResponse(triggered: Triggered): TriggerTaskResponse {
+/** @param publicAccessToken empty where the caller signs its own. */
+export function triggerResponse(triggered: Triggered, publicAccessToken: string): TriggerTaskResponse {
   return create(TriggerTaskResponseSchema, {
     runId: triggered.runId,
     taskId: triggered.taskId,
@@ -60,5 +61,6 @@ export function triggerResponse(triggered: Triggered): TriggerTaskResponse {
     taskKnown: triggered.isTaskKnown,
     similarTaskIds: [...triggered.similarTaskIds],
     warnings: [...triggered.warnings],
+    publicAccessToken,
   });
 }

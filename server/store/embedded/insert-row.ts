@@ -7,6 +7,7 @@ import type { InsertRun, InsertRunResult } from "../store.js";
 import { hexToBytes, type SqlValue } from "./database.js";
 import { insertedColumns, runIdBytes } from "./run-row.js";
 import type { Shape } from "./shape.js";
+import type { TokenUse } from "./token-uses.js";
 
 export interface InsertRow {
   readonly environment: string;
@@ -19,6 +20,7 @@ export interface InsertRow {
   readonly keyHash: Uint8Array | undefined;
   readonly queueSizeMax: number | undefined;
   readonly queueLimit: number | undefined;
+  readonly token: TokenUse | undefined;
   readonly nowMs: number;
   readonly createdAtMs: number;
   /** QUEUED, and not DELAYED. */
@@ -56,6 +58,8 @@ export function toInsertRow(item: InsertRun): InsertRow {
     keyHash: run.key === undefined ? undefined : hexToBytes(run.key.recordHash),
     queueSizeMax: item.queueSizeMax,
     queueLimit: item.queueLimit,
+    token:
+      item.token === undefined ? undefined : { hash: hexToBytes(item.token.hash), forgetAtMs: item.token.forgetAtMs },
     nowMs: item.nowMs,
     createdAtMs: run.createdAtMs,
     isWaiting: place === "QUEUED_WAITING",

@@ -10,6 +10,7 @@ import { bytesToHex, numberAt, optionalBytesAt, type SqlValue } from "./database
 import type { InsertAnswer, InsertRow } from "./insert-row.js";
 import { clearKey, holderOfKey } from "./keys.js";
 import { queuedCount } from "./queues.js";
+import { isTokenUsed, useToken } from "./token-uses.js";
 
 /**
  * Specs up to this size lie in the row of the run, so that a small run is one row; larger ones beside it, so that claims and reports,
@@ -28,6 +29,7 @@ export function insertRuns(context: Context, rows: readonly InsertRow[]): readon
     row.queueSizeMax === undefined &&
     row.metadataJson === undefined &&
     row.tagsJson === undefined &&
+    row.token === undefined &&
     row.spec.length <= SPEC_IN_ROW_BYTES &&
     !(areAnswersKept && row.requestHash !== undefined);
   for (let at = 0; at < rows.length; ) {
@@ -162,8 +164,10 @@ function insertOne(context: Context, row: InsertRow): InsertAnswer {
     const answered = answeredBefore(context, requestHash, nowMs);
     if (answered !== undefined) return { kind: "repeat", runId: encodeId("run", answered), isCached: true };
   }
+  if (row.token !== undefined && isTokenUsed(context, row.token)) return { kind: "tokenUsed" };
   const holder = keyHash === undefined ? undefined : holderOfKey(context, keyHash, nowMs);
   if (holder?.keeps === true) {
+    if (row.token !== undefined) useToken(context, row.token);
     if (requestHash !== undefined) {
       rememberAnswer(context, { requestHash, run: holder.id, expiresAtMs: row.requestExpiresAtMs });
     }
@@ -172,6 +176,7 @@ function insertOne(context: Context, row: InsertRow): InsertAnswer {
   const size = row.queueSizeMax === undefined ? 0 : queueSize(context, row);
   if (row.queueSizeMax !== undefined && size >= row.queueSizeMax) return { kind: "queueFull", size };
   if (holder !== undefined) clearKey(context, holder.row);
+  if (row.token !== undefined) useToken(context, row.token);
   const place = placeOf(context, row);
   insertWhole(context, row, place);
   return created(context, row, place);

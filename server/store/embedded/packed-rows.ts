@@ -21,6 +21,7 @@ const HASH_BYTES = 32;
 const IS_WAITING = 1;
 const HAS_REQUEST = 2;
 const HAS_KEY = 4;
+const HAS_TOKEN = 8;
 
 export function packRows(rows: readonly InsertRow[]): PackedRows {
   const numbers: number[] = [];
@@ -33,7 +34,7 @@ export function packRows(rows: readonly InsertRow[]): PackedRows {
     known.set(text, texts.length);
     return texts.push(text) - 1;
   };
-  const bytes = new Uint8Array(rows.reduce((sum, row) => sum + ID_BYTES + 2 * HASH_BYTES + row.spec.length, 0));
+  const bytes = new Uint8Array(rows.reduce((sum, row) => sum + ID_BYTES + 3 * HASH_BYTES + row.spec.length, 0));
   let at = 0;
   const write = (part: Uint8Array): void => {
     bytes.set(part, at);
@@ -48,7 +49,8 @@ export function packRows(rows: readonly InsertRow[]): PackedRows {
       refer(row.concurrencyKey),
       (row.isWaiting ? IS_WAITING : 0) |
         (row.requestHash === undefined ? 0 : HAS_REQUEST) |
-        (row.keyHash === undefined ? 0 : HAS_KEY),
+        (row.keyHash === undefined ? 0 : HAS_KEY) |
+        (row.token === undefined ? 0 : HAS_TOKEN),
       row.requestExpiresAtMs,
       row.queueSizeMax ?? NONE,
       row.queueLimit ?? NONE,
@@ -59,9 +61,11 @@ export function packRows(rows: readonly InsertRow[]): PackedRows {
       row.spec.length,
     );
     for (const value of row.values) numbers.push(typeof value === "number" ? value : refer(String(value)));
+    if (row.token !== undefined) numbers.push(row.token.forgetAtMs);
     write(row.id);
     if (row.requestHash !== undefined) write(row.requestHash);
     if (row.keyHash !== undefined) write(row.keyHash);
+    if (row.token !== undefined) write(row.token.hash);
     write(row.spec);
   }
   return { numbers: Float64Array.from(numbers), bytes: bytes.subarray(0, at), texts };
@@ -105,6 +109,7 @@ export function unpackRows({ numbers, bytes, texts }: PackedRows): readonly Inse
     const tagsJson = nextText();
     const specLength = next();
     const values: SqlValue[] = shape.columns.map((column) => (TEXT_COLUMNS.has(column) ? (nextText() ?? "") : next()));
+    const tokenForgetAtMs = (flags & HAS_TOKEN) === 0 ? undefined : next();
     rows.push({
       environment,
       task,
@@ -123,6 +128,7 @@ export function unpackRows({ numbers, bytes, texts }: PackedRows): readonly Inse
       id: read(ID_BYTES),
       requestHash: (flags & HAS_REQUEST) === 0 ? undefined : read(HASH_BYTES),
       keyHash: (flags & HAS_KEY) === 0 ? undefined : read(HASH_BYTES),
+      token: tokenForgetAtMs === undefined ? undefined : { hash: read(HASH_BYTES), forgetAtMs: tokenForgetAtMs },
       spec: read(specLength),
     });
   }

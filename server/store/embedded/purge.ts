@@ -8,6 +8,7 @@ import type { Context } from "./context.js";
 import { numberAt } from "./database.js";
 import { RUN_COLUMNS, readRun, type StoredRun } from "./run-row.js";
 import { endLingeringOfRun } from "./slots.js";
+import { purgeTokenUses } from "./token-uses.js";
 
 export interface Purge {
   readonly nowMs: number;
@@ -35,6 +36,7 @@ export function purge(context: Context, { nowMs, finishedRunsKeptMs, limit }: Pu
     removed += 1;
   }
   purgeAnswers(context, nowMs, limit);
+  purgeTokenUses(context, nowMs, limit);
   context.flush();
   purgePartitions(context, limit);
   return removed;

@@ -112,8 +112,18 @@ CREATE TABLE answers (request BLOB PRIMARY KEY, run BLOB NOT NULL, expires_ms IN
 CREATE INDEX answers_expires ON answers (expires_ms);
 `;
 
+/** Public tokens that were used once and are used up, and secret keys that were made at run time: their hashes, never the keys. */
+const WITH_TOKENS = `
+CREATE TABLE token_uses (token BLOB PRIMARY KEY, forget_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX token_uses_forget ON token_uses (forget_ms);
+CREATE TABLE secret_keys (
+  name TEXT PRIMARY KEY, environment TEXT NOT NULL, digest BLOB NOT NULL, signing_key BLOB NOT NULL, description TEXT NOT NULL,
+  origin TEXT NOT NULL, created_ms INTEGER NOT NULL, revoked_ms INTEGER
+) WITHOUT ROWID;
+`;
+
 /** MIGRATIONS[n] leads from version n to n + 1. */
-const MIGRATIONS: readonly string[] = [VERSION_1];
+const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

@@ -11,6 +11,7 @@ import type { SessionDoc } from "./sessions.js";
 import type { QueueDoc, Settings } from "./settings.js";
 import type { SlotsDoc } from "./slots.js";
 import type { TaskDoc } from "./tasks.js";
+import type { TokenUseDoc } from "./token-uses.js";
 
 /** Time and timers of this machine; the engine's clock fits. */
 export interface MachineClock {
@@ -38,6 +39,7 @@ export interface Context {
   readonly runs: Table<RunDoc>;
   readonly keys: Table<KeyDoc>;
   readonly answers: Table<AnswerDoc>;
+  readonly tokenUses: Table<TokenUseDoc>;
   readonly queues: Table<QueueDoc>;
   readonly slots: Table<SlotsDoc>;
   readonly heads: Table<HeadDoc>;

@@ -17,6 +17,7 @@ import { claimKeys, dropKeys, HOLDER_FIELDS, holderOfKey, type KeyClaim, type Ke
 import { ensureQueues, queuedCounts } from "./queues.js";
 import { fieldsOf, isClaimable, type RunDoc } from "./run-doc.js";
 import type { Snapshot } from "./settings.js";
+import { type KnownUse, knownUse, useTokens } from "./token-uses.js";
 
 /** One item on its way. */
 interface Entry {
@@ -63,13 +64,13 @@ function raceLost(left: readonly Entry[]): Error {
   return key === undefined ? storeUnavailable() : createRaceLost(key.text);
 }
 
-/** Items of one key, or of one id, see each other in order: one at a time. */
+/** Items of one key, of one token, or of one id, see each other in order: one at a time. */
 function firstOfEach(entries: readonly Entry[]): { readonly now: readonly Entry[]; readonly later: readonly Entry[] } {
   const seen = new Set<string>();
   const later: Entry[] = [];
   const now = entries.filter((entry) => {
     const { id, key } = entry.item.run;
-    const names = key === undefined ? [id] : [id, key.recordHash];
+    const names = [id, key?.recordHash, entry.item.token?.hash].filter((name) => name !== undefined);
     if (names.some((name) => seen.has(name))) {
       later.push(entry);
       return false;
@@ -83,18 +84,21 @@ function firstOfEach(entries: readonly Entry[]): { readonly now: readonly Entry[
 /** @returns entries that come round again. */
 async function insertRound(context: Context, call: Call, entries: readonly Entry[]): Promise<readonly Entry[]> {
   const known = await look(context, entries);
-  const plans = decide(call, entries, known);
   const again: Entry[] = [];
   const lookAgain = (entry: Entry): void => {
     again.push({ ...entry, isSecondLook: true });
   };
+  const decided = decide(call, entries, known);
+  const plans = decided.filter((decision) => decision.kind === "insert");
+  for (const decision of decided) if (decision.kind === "again") lookAgain(decision.entry);
+  await useForHits(context, call, { decided, known, lookAgain });
   // Hits are remembered under their request before they are answered.
   await rememberAnswers(context, known.answersToKeep, nowOf(entries));
   const ensured = await ensureQueues(
     context,
     plans.map(({ entry: { item } }) => ({ ...item, name: item.run.queue, environment: item.run.environment })),
   );
-  const won = await claimFor(context, plans);
+  const won = await useFor(context, await claimFor(context, plans));
   const inserting = plans.filter((plan) => {
     if (won.has(plan)) return true;
     lookAgain(plan.entry);
@@ -130,6 +134,7 @@ interface Known {
   readonly own: ReadonlyMap<string, RunDoc>;
   readonly answers: Awaited<ReturnType<typeof answersBefore>>;
   readonly holders: ReadonlyMap<string, KeyHolder>;
+  readonly useOf: (item: InsertRun) => KnownUse;
   /** QUEUED runs by `environment|queue`. */
   readonly sizes: Map<string, number>;
   /** Filled by {@link decide}. */
@@ -139,21 +144,23 @@ interface Known {
 async function look(context: Context, entries: readonly Entry[]): Promise<Known> {
   const keyed = entries.flatMap(({ item }) => (item.run.key === undefined ? [] : [item]));
   const asked = entries.filter(
-    ({ item, isSecondLook }) => isSecondLook || (item.run.key !== undefined && item.request !== undefined),
+    ({ item, isSecondLook }) =>
+      isSecondLook || ((item.run.key !== undefined || item.token !== undefined) && item.request !== undefined),
   );
   const requests = keyed.flatMap(({ request }) => (request === undefined ? [] : [request.hash]));
   const sized = entries.filter(({ item }) => item.queueSizeMax !== undefined).map(({ item }) => item.run);
-  const [own, answers, records, sizes] = await Promise.all([
+  const [own, answers, records, uses, sizes] = await Promise.all([
     context.runs.findByIds(
       asked.map(({ item }) => item.run.id),
       HOLDER_FIELDS,
     ),
     answersBefore(context, requests),
     context.keys.findByIds(keyed.flatMap(({ run }) => (run.key === undefined ? [] : [run.key.recordHash]))),
+    context.tokenUses.findByIds(entries.flatMap(({ item }) => item.token?.hash ?? [])),
     queuedCounts(context, sized),
   ]);
   const runs = await context.runs.findByIds(
-    [...records.values()].map(({ run }) => run),
+    [...records.values(), ...uses.values()].map(({ run }) => run),
     HOLDER_FIELDS,
   );
   const holders = new Map(
@@ -163,51 +170,84 @@ async function look(context: Context, entries: readonly Entry[]): Promise<Known>
       return [hash, holderOfKey(record, record === undefined ? undefined : runs.get(record.run), nowMs)];
     }),
   );
-  return { own, answers, holders, sizes: new Map(sizes), answersToKeep: [] };
+  const useOf = ({ token, request, nowMs }: InsertRun): KnownUse => {
+    const record = token === undefined ? undefined : uses.get(token.hash);
+    return knownUse({
+      record,
+      run: record === undefined ? undefined : runs.get(record.run),
+      requestHash: request?.hash,
+      nowMs,
+    });
+  };
+  return { own, answers, holders, useOf, sizes: new Map(sizes), answersToKeep: [] };
 }
 
 // ── decisions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** A run to be inserted. */
 interface Plan {
+  readonly kind: "insert";
   readonly entry: Entry;
   readonly run: RunState;
   readonly key: KeyClaim | undefined;
+  /** The token is to be used up by it; false where its record names this run already. */
+  readonly usesToken: boolean;
 }
+
+/** An existing run is the answer, once the one-time token is used up by it. */
+interface TokenHit {
+  readonly kind: "tokenHit";
+  readonly entry: Entry;
+  readonly holder: RunDoc;
+}
+
+/** What is under way at others has to come to its end first. */
+interface Again {
+  readonly kind: "again";
+  readonly entry: Entry;
+}
+
+type Decision = Plan | TokenHit | Again;
 
 /** A run of this id exists, and was not made by this request: a mistake of ours. */
 class ClashError extends Error {}
 
-function decide(call: Call, entries: readonly Entry[], known: Known): readonly Plan[] {
+function decide(call: Call, entries: readonly Entry[], known: Known): readonly Decision[] {
   return entries.flatMap((entry) => {
-    const plan = decideOne(entry, known);
-    if ("kind" in plan) {
-      call.results[entry.index] = plan;
-      return [];
-    }
-    return [plan];
+    const decided = decideOne(entry, known);
+    if ("entry" in decided) return [decided];
+    call.results[entry.index] = decided;
+    return [];
   });
 }
 
-function decideOne(entry: Entry, known: Known): InsertRunResult | Plan {
+function decideOne(entry: Entry, known: Known): InsertRunResult | Decision {
   const { item } = entry;
   const { run, request, nowMs } = item;
   const own = known.own.get(run.id);
   if (own !== undefined) {
     if (request !== undefined && own.req === request.hash) return { kind: "repeat", runId: run.id, isCached: false };
-    if (run.key === undefined) throw new ClashError(`${run.id} exists already, and was not made by this request`);
+    // Another request with the same one-time token may have kept the promise of this one.
+    if (run.key === undefined && item.token === undefined)
+      throw new ClashError(`${run.id} exists already, and was not made by this request`);
   }
   const answer = request === undefined || run.key === undefined ? undefined : known.answers.get(request.hash);
   if (answer !== undefined && answer.untilMs > nowMs) {
     return { kind: "repeat", runId: answer.run, isCached: answer.cached };
   }
+  const use = known.useOf(item);
+  if (use.kind === "own") return { kind: "repeat", runId: use.runId, isCached: use.isCached };
+  if (use.kind === "used") return { kind: "tokenUsed" };
   const holder = run.key === undefined ? undefined : known.holders.get(run.key.recordHash);
-  if (holder?.kind === "held" && holder.keeps) return hit(entry, holder.run, known);
+  if (holder?.kind === "held" && holder.keeps) {
+    if (item.token === undefined || holder.run.req === request?.hash) return hit(entry, holder.run, known);
+    return use.kind === "promised" ? { kind: "again", entry } : { kind: "tokenHit", entry, holder: holder.run };
+  }
   const queue = `${run.environment}|${run.queue}`;
   const size = known.sizes.get(queue) ?? 0;
   if (item.queueSizeMax !== undefined && size >= item.queueSizeMax) return { kind: "queueFull", size };
   if (run.status === "QUEUED") known.sizes.set(queue, size + 1);
-  return planOf(entry, holder);
+  return planOf(entry, holder, use);
 }
 
 function hit({ item }: Entry, holder: RunDoc, known: Known): InsertRunResult {
@@ -223,15 +263,21 @@ function hit({ item }: Entry, holder: RunDoc, known: Known): InsertRunResult {
   return { kind: "cached", runId: holder._id };
 }
 
-function planOf(entry: Entry, holder: KeyHolder | undefined): Plan {
-  const { run, nowMs } = entry.item;
-  if (run.key === undefined || holder === undefined) return { entry, run, key: undefined };
+function planOf(entry: Entry, holder: KeyHolder | undefined, use: KnownUse): Plan | Again {
+  const { run, nowMs, token } = entry.item;
+  const usesToken = token !== undefined && use.kind === "none";
+  const promisedId = use.kind === "promised" ? use.runId : undefined;
+  if (run.key === undefined || holder === undefined) {
+    return { kind: "insert", entry, run: { ...run, id: promisedId ?? run.id }, key: undefined, usesToken };
+  }
   // A record whose window is over and whose run is gone promises nothing any more.
   const isPromised = holder.kind === "promised" && holder.record.untilMs > nowMs;
-  const runId = isPromised ? holder.record.run : run.id;
+  // Two promises of two creations that were cut off: each is kept by the repeat of its own request.
+  if (isPromised && promisedId !== undefined && promisedId !== holder.record.run) return { kind: "again", entry };
+  const runId = isPromised ? holder.record.run : (promisedId ?? run.id);
   const { recordHash, expiresAtMs: untilMs } = run.key;
   const key = { recordHash, environment: run.environment, runId, untilMs, nowMs, holder };
-  return { entry, run: { ...run, id: runId }, key };
+  return { kind: "insert", entry, run: { ...run, id: runId }, key, usesToken };
 }
 
 // ── writing ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -245,6 +291,47 @@ async function claimFor(context: Context, plans: readonly Plan[]): Promise<Reado
   );
   const lost = new Set(keyed.filter((_, index) => claimed[index] !== true).map(({ plan }) => plan));
   return new Set(plans.filter((plan) => !lost.has(plan)));
+}
+
+/** Of these plans those whose one-time token, if they have one, is used up by their run. */
+async function useFor(context: Context, plans: ReadonlySet<Plan>): Promise<ReadonlySet<Plan>> {
+  const using = [...plans].flatMap((plan) => {
+    const { token, request, nowMs } = plan.entry.item;
+    if (token === undefined || !plan.usesToken) return [];
+    return [{ plan, use: { token, runId: plan.run.id, isCached: false, requestHash: request?.hash, nowMs } }];
+  });
+  const lost = await useTokens(
+    context,
+    using.map(({ use }) => use),
+  );
+  const losers = new Set(using.filter((_, index) => lost.has(index)).map(({ plan }) => plan));
+  return new Set([...plans].filter((plan) => !losers.has(plan)));
+}
+
+/** Hits by one-time tokens: the use first, for it decides who is answered. */
+async function useForHits(
+  context: Context,
+  call: Call,
+  round: {
+    readonly decided: readonly Decision[];
+    readonly known: Known;
+    readonly lookAgain: (entry: Entry) => void;
+  },
+): Promise<void> {
+  const hits = round.decided.filter((decision) => decision.kind === "tokenHit");
+  const lost = await useTokens(
+    context,
+    hits.flatMap(({ entry: { item }, holder }) => {
+      const { token, request, nowMs } = item;
+      return token === undefined
+        ? []
+        : [{ token, runId: holder._id, isCached: true, requestHash: request?.hash, nowMs }];
+    }),
+  );
+  hits.forEach(({ entry, holder }, index) => {
+    if (lost.has(index)) round.lookAgain(entry);
+    else call.results[entry.index] = hit(entry, holder, round.known);
+  });
 }
 
 async function readSettings(context: Context, plans: readonly Plan[]): Promise<ReadonlyMap<string, Snapshot>> {

@@ -33,6 +33,7 @@ import { closeSession, keepSessions, lapseSessions, listSessions, openSession, t
 import { type QueueDoc, Settings } from "./settings.js";
 import type { SlotsDoc } from "./slots.js";
 import { listTasks, registerTasks, type TaskDoc } from "./tasks.js";
+import type { TokenUseDoc } from "./token-uses.js";
 
 export interface MongoStoreOptions {
   /** `mongodb://` or `mongodb+srv://`. */
@@ -107,6 +108,7 @@ class LiveStore implements MongoStore {
       runs: client.table<RunDoc>("runs"),
       keys: client.table<KeyDoc>("keys"),
       answers: client.table<AnswerDoc>("requests"),
+      tokenUses: client.table<TokenUseDoc>("token_uses"),
       slots: client.table<SlotsDoc>("slots"),
       heads: client.table<HeadDoc>("heads"),
       tasks: client.table<TaskDoc>("tasks"),

@@ -12,6 +12,7 @@ import type { HeadDoc } from "./heads.js";
 import type { KeyDoc } from "./keys.js";
 import { partitionOf, type RunDoc, readState, slotHolder, WITHOUT_BODIES } from "./run-doc.js";
 import { freeSlots, type SlotsDoc } from "./slots.js";
+import type { TokenUseDoc } from "./token-uses.js";
 
 type Purge = Parameters<Store["purge"]>[0];
 
@@ -28,6 +29,7 @@ export async function purge(context: Context, cursor: PurgeCursor, params: Purge
   const { nowMs, limit } = params;
   const removed = await purgeRuns(context, params);
   await purgeAnswers(context, nowMs, limit);
+  await purgeTokenUses(context, nowMs, limit);
   await purgeKeys(context, nowMs - KEY_LATER_MS, limit);
   await purgeHeads(context, cursor, limit);
   await purgeSlots(context, cursor, limit);
@@ -76,6 +78,12 @@ async function purgeAnswers(context: Context, nowMs: number, limit: number): Pro
   const docs = await context.answers.find(filter, { limit, projection: { _id: 1 } });
   if (docs.length > 0)
     await context.answers.deleteMany({ _id: { $in: docs.map(({ _id }) => _id) }, untilMs: { $lte: nowMs } });
+}
+
+async function purgeTokenUses(context: Context, nowMs: number, limit: number): Promise<void> {
+  const filter = filterOf<TokenUseDoc>({ forgetAtMs: { $lte: nowMs } });
+  const docs = await context.tokenUses.find(filter, { limit, projection: { _id: 1 } });
+  if (docs.length > 0) await context.tokenUses.deleteMany({ _id: { $in: docs.map(({ _id }) => _id) } });
 }
 
 async function purgeKeys(context: Context, untilMs: number, limit: number): Promise<void> {
