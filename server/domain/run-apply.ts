@@ -3,7 +3,7 @@
  * inside their guarded write, so a guard can neither be forgotten nor differ between them.
  */
 import type { RunState } from "./run.js";
-import type { AddTags, ApplyResult, Refusal, RunChange, Settle } from "./run-change.js";
+import type { AddTags, ApplyResult, Await, Refusal, RunChange, Settle } from "./run-change.js";
 import { isLegal, placeOf, type RunEvent } from "./run-machine.js";
 import {
   addTags,
@@ -16,6 +16,7 @@ import {
   fail,
   interrupt,
   lose,
+  markAwaited,
   release,
   reschedule,
   retryLater,
@@ -32,6 +33,8 @@ export function applyChange(run: RunState, change: RunChange): ApplyResult {
       return addTags(run, change);
     case "settle":
       return settle(run, change);
+    case "await":
+      return markAwaited(run, change);
     case "confirm":
     case "complete":
     case "fail":
@@ -39,14 +42,16 @@ export function applyChange(run: RunState, change: RunChange): ApplyResult {
     case "retryLater":
     case "wait":
     case "interrupt": {
-      const refusal = refusedReport(run, change);
+      const isOfWait = change.event !== "wait" && change.event !== "confirm" && isWaitLease(run, change);
+      const refusal = isOfWait ? undefined : refusedReport(run, change);
       if (refusal !== undefined) return { refused: refusal };
       break;
     }
     case "timeOut": {
       const { fence, sessionId } = change;
       const isReport = fence !== undefined && sessionId !== undefined;
-      const refusal = isReport ? refusedReport(run, { fence, sessionId }) : undefined;
+      const isOfWait = isReport && isWaitLease(run, { fence, sessionId });
+      const refusal = isReport && !isOfWait ? refusedReport(run, { fence, sessionId }) : undefined;
       if (refusal !== undefined) return { refused: refusal };
       break;
     }
@@ -57,7 +62,7 @@ export function applyChange(run: RunState, change: RunChange): ApplyResult {
   return applyLegal(run, change);
 }
 
-function applyLegal(run: RunState, change: Exclude<RunChange, AddTags | Settle>): ApplyResult {
+function applyLegal(run: RunState, change: Exclude<RunChange, AddTags | Await | Settle>): ApplyResult {
   switch (change.event) {
     case "due":
       return becomeDue(run, change);
@@ -102,6 +107,16 @@ function refusedReport(
   if (report.sessionId !== run.sessionId) return "stale";
   if (report.fence === run.reportFence) return "repeat";
   return report.fence === run.fence ? undefined : "stale";
+}
+
+/**
+ * A wait is reported under the lease of the code before it, and the worker has no other until it resumes: what ends the waiting run
+ * (its code ended, a second wait, an interruption) is reported under that lease too.
+ */
+export function isWaitLease(run: RunState, lease: { readonly fence: number; readonly sessionId: string }): boolean {
+  const place = placeOf(run);
+  const isWaiting = place === "WAITING" || place === "QUEUED_BOUND";
+  return isWaiting && lease.sessionId === run.sessionId && lease.fence === run.reportFence && lease.fence < run.fence;
 }
 
 /** Whether the worker reports (or the record shows) a code that is still allowed to speak for this run. */

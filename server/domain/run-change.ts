@@ -79,6 +79,7 @@ export interface RetryLater extends Report<"retryLater"> {
 }
 
 export interface Wait extends Report<"wait"> {
+  /** As {@link waitTarget} (wait.ts) writes it. */
   readonly waitingFor: string;
 }
 
@@ -115,6 +116,9 @@ export interface Cancel extends Change<"cancel"> {
 
 export interface Expire extends Change<"expire"> {}
 
+/** Some run is about to wait for this one, which it did not make: it is to be woken at the end (IDM-15). */
+export interface Await extends Change<"await"> {}
+
 /** Adds tags (TAG-2). */
 export interface AddTags extends Change<"addTags"> {
   /** Asked from inside the run: refused as stale once that attempt is over (RUN-8). */
@@ -146,6 +150,7 @@ export type RunChange =
   | Lose
   | Cancel
   | Expire
+  | Await
   | AddTags
   | Settle;
 

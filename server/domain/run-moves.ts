@@ -30,7 +30,9 @@ export function touched(run: RunState, nowMs: number): RunState {
 }
 
 export function moved(run: RunState, place: RunPlace, nowMs: number): RunState {
-  return { ...touched(run, nowMs), ...statusOfPlace(place) };
+  // Nobody has to look after a wait that is over.
+  const todo = run.todo & ~TODO.watch;
+  return { ...touched(run, nowMs), ...statusOfPlace(place), todo };
 }
 
 export function reported(run: RunState, report: { readonly fence: number }): RunState {
@@ -92,7 +94,7 @@ export function finished(run: RunState, place: FinalPlace, nowMs: number, ending
       finishedAtMs: nowMs,
       earlierActiveMs: run.earlierActiveMs + (isBegun ? attemptActiveMs(run, nowMs) : 0),
       attemptActiveMs: 0,
-      todo: run.awaited ? run.todo | TODO.wakeWaiting : run.todo,
+      todo: (run.todo & ~TODO.watch) | (run.awaited ? TODO.wakeWaiting : 0),
     },
   };
 }

@@ -9,6 +9,7 @@ import { attemptActiveMs, durationMs, isPausing, type RunState, TODO } from "./r
 import type {
   AddTags,
   ApplyResult,
+  Await,
   Cancel,
   Claim,
   Complete,
@@ -101,7 +102,6 @@ export function release(run: RunState, change: Release): ApplyResult {
   return freed({ ...unbegun(run, change.nowMs), ...UNHELD, pickUpFailures: failures, sessionId: undefined });
 }
 
-/** The run as if the pick-up that nobody confirmed had not been: no attempt counted, and no start if it was the first. */
 /** Claimed after a wait, and the worker has not yet said that it goes on. */
 function isUnconfirmedResume(run: RunState): boolean {
   return run.pickUpDeadlineMs !== undefined && run.waitingFor !== undefined;
@@ -117,6 +117,7 @@ function unresumed(run: RunState, nowMs: number): RunState {
   };
 }
 
+/** The run as if the pick-up that nobody confirmed had not been: no attempt counted, and no start if it was the first. */
 function unbegun(run: RunState, nowMs: number): RunState {
   const attempt = run.attempt - 1;
   return {
@@ -149,6 +150,7 @@ export function retrySoon(run: RunState, change: RetrySoon): ApplyResult {
       ...CONFIRMED,
       fence: run.fence + 1,
       attempt: run.attempt + 1,
+      rejoinAttempt: run.attempt + 1,
       interruptions: 0,
       retryAtMs,
       earlierActiveMs: durationMs(run, change.nowMs),
@@ -165,13 +167,18 @@ export function retryLater(run: RunState, change: RetryLater): ApplyResult {
   return {
     slot: "free",
     attempt: summary(run, "FAILED", change.nowMs, change.failure),
-    next: { ...parked(reported(run, change), change.nowMs + change.delayMs, change.nowMs), interruptions: 0 },
+    next: {
+      ...parked(reported(run, change), change.nowMs + change.delayMs, change.nowMs),
+      rejoinAttempt: run.attempt + 1,
+      interruptions: 0,
+    },
   };
 }
 
 export function wait(run: RunState, change: Wait): ApplyResult {
   return freed({
     ...reported(moved(run, "WAITING", change.nowMs), change),
+    todo: run.todo | TODO.watch,
     ...CONFIRMED,
     fence: run.fence + 1,
     interruptions: 0,
@@ -258,6 +265,13 @@ export function expire(run: RunState, change: Expire): ApplyResult {
   const failure = engineFailure("TASK_RUN_EXPIRED", `Run expired because the TTL (${run.ttlText ?? ""}) was reached`);
   const result = finished(run, "EXPIRED", change.nowMs, { failure });
   return { ...result, next: { ...result.next, expiredAtMs: change.nowMs } };
+}
+
+/** The mark is a change like any other, so that whoever is about to end the run has to look again. */
+export function markAwaited(run: RunState, change: Await): ApplyResult {
+  if (run.finishedAtMs !== undefined) return { refused: "illegal" };
+  if (run.awaited) return { refused: "unchanged" };
+  return kept({ ...touched(run, change.nowMs), awaited: true });
 }
 
 export function addTags(run: RunState, change: AddTags): ApplyResult {

@@ -13,6 +13,8 @@ export const TODO = {
   cancelChildren: 1,
   /** Runs that wait for this one have to be woken (design 9). */
   wakeWaiting: 2,
+  /** It has begun to wait; whether what it waits for is over already has to be looked at once more (design 9). */
+  watch: 8,
 } as const;
 
 export type TriggerFunction = "trigger" | "triggerAndWait" | "batchTrigger" | "batchTriggerAndWait";
@@ -97,8 +99,10 @@ export interface RunState {
   /** Fence of the last applied report; a repeat of it is acknowledged again. */
   readonly reportFence: number | undefined;
 
-  /** Id of the run, batch or waitpoint that a WAITING run waits for. */
+  /** What a WAITING run waits for, as {@link waitTarget} (wait.ts) writes it. */
   readonly waitingFor: string | undefined;
+  /** The attempt since which waits are re-joined, after an ordinary failure of those before (TAW-10a); undefined: the first. */
+  readonly rejoinAttempt: number | undefined;
   /** Some run may wait for this one. */
   readonly awaited: boolean;
   /** Bits of {@link TODO}. */
@@ -148,13 +152,18 @@ export interface NewRunParams {
   readonly triggerFunction: TriggerFunction;
   readonly isTest: boolean;
   readonly tags: readonly string[];
+  /** Some run is about to wait for it. */
+  readonly awaited?: boolean;
+  /** Queue time of the run that waits for it, which a run without a future delay takes over (TAW-6). */
+  readonly queueTimeMs?: number | undefined;
   readonly nowMs: number;
 }
 
 /** The first state of a run: QUEUED waiting, or DELAYED. */
 export function newRun(params: NewRunParams): RunState {
   const isDelayed = params.delayedUntilMs !== undefined && params.delayedUntilMs > params.nowMs;
-  const queuedAtMs = isDelayed && params.delayedUntilMs !== undefined ? params.delayedUntilMs : params.nowMs;
+  const queuedAtMs =
+    isDelayed && params.delayedUntilMs !== undefined ? params.delayedUntilMs : (params.queueTimeMs ?? params.nowMs);
   return {
     environment: params.environment,
     id: params.id,
@@ -186,7 +195,8 @@ export function newRun(params: NewRunParams): RunState {
     fence: 0,
     reportFence: undefined,
     waitingFor: undefined,
-    awaited: false,
+    rejoinAttempt: undefined,
+    awaited: params.awaited ?? false,
     todo: 0,
     key: params.key,
     batchId: undefined,

@@ -8,7 +8,7 @@ import { createOverrun } from "./duties/overrun.js";
 import { createPurge } from "./duties/purge.js";
 import { createRelease } from "./duties/release.js";
 import { createSettle } from "./duties/settle.js";
-import type { Engine, EngineDeps } from "./engine.js";
+import type { Engine, EngineDeps, EngineParts } from "./engine.js";
 import { createAddTags } from "./producers/add-tags.js";
 import { createCancel } from "./producers/cancel.js";
 import { createQueues } from "./producers/queues.js";
@@ -19,10 +19,13 @@ import { listRuns, retrieveRun } from "./producers/retrieve.js";
 import { createTrigger } from "./producers/trigger.js";
 import { watchRun } from "./producers/watch.js";
 import { createTaskRegistry } from "./task-registry.js";
+import { createWakes } from "./wakes.js";
 import { createDispatcher } from "./workers/claim.js";
 import { createSessions } from "./workers/session.js";
 
-export function createEngine(deps: EngineDeps): Engine {
+export function createEngine(parts: EngineParts): Engine {
+  const wakes = createWakes(() => deps);
+  const deps: EngineDeps = { ...parts, wakes };
   const registry = createTaskRegistry(deps);
   const dispatcher = createDispatcher(deps);
   const sessions = createSessions(deps, registry, dispatcher);
@@ -69,6 +72,7 @@ export function createEngine(deps: EngineDeps): Engine {
       unsubscribe();
       watching.abort();
       sessions.stop();
+      await wakes.stop();
       await dispatcher.stop();
     },
   };

@@ -16,14 +16,16 @@ import type { SessionRecord } from "../domain/session.js";
 import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
 import type { TokenCaller } from "../domain/token-caller.js";
 import type { TriggerOptionsInput } from "../domain/trigger-options.js";
+import type { WaitTarget } from "../domain/wait.js";
 import type { Signals } from "../signals/signals.js";
-import type { ClaimedRun, LogLine, QueueView, RunDetail, RunFilter, Store } from "../store/store.js";
+import type { ClaimedRun, LogLine, QueueView, RunDetail, RunFilter, RunResult, Store } from "../store/store.js";
 import type { Clock } from "./clock.js";
 import type { Entropy } from "./entropy.js";
 import type { EventSink } from "./events.js";
+import type { Wakes } from "./wakes.js";
 
 /** What the verbs give and take of the records, for those above the engine, who do not know the store. */
-export type { ClaimedRun, LogLine, RelatedRun, RunCursor, RunDetail, RunFilter } from "../store/store.js";
+export type { ClaimedRun, LogLine, RelatedRun, RunCursor, RunDetail, RunFilter, RunResult } from "../store/store.js";
 
 export interface EngineDeps {
   readonly store: Store;
@@ -35,7 +37,12 @@ export interface EngineDeps {
   readonly specs: SpecCodec;
   /** Sets a timer for a due time that was stored just now, if it is near (design 13). */
   readonly nudge: (duty: NudgedDuty, dueMs: number) => void;
+  /** Wakes who waits; made by the engine itself. */
+  readonly wakes: Wakes;
 }
+
+/** What the engine is given. */
+export type EngineParts = Omit<EngineDeps, "wakes">;
 
 export type NudgedDuty = "due" | "expire" | "overrun";
 
@@ -59,6 +66,8 @@ export interface TriggerItem {
   readonly options: TriggerOptionsInput;
   readonly requestId: string | undefined;
   readonly parentRunId: string | undefined;
+  /** Of the run that is about to wait for this one: the lease that it is executed under (section 4.4). */
+  readonly awaitedBy?: Lease | undefined;
   readonly isTest: boolean;
   readonly triggerFunction: TriggerFunction;
   /** The run that this one replays. */
@@ -71,12 +80,16 @@ export interface Triggered {
   readonly ok: true;
   readonly runId: string;
   readonly taskId: string;
+  /** Stored by this very call. */
+  readonly isNew: boolean;
   readonly isCached: boolean;
   /** Some worker has registered the task (TRG-6a). */
   readonly isTaskKnown: boolean;
   /** Up to 3, only when the task is unknown. */
   readonly similarTaskIds: readonly string[];
   readonly warnings: readonly string[];
+  /** Asked for by {@link TriggerItem.awaitedBy} only: the run is over, so that there is nothing to wait for (IDM-15). */
+  readonly isOver: boolean;
 }
 
 export type TriggerOutcome = Triggered | { readonly ok: false; readonly error: AppError };
@@ -108,7 +121,8 @@ export type QueueSelector = { readonly queueId: string } | { readonly name: stri
 export interface Engine {
   /**
    * Triggers independent runs; one outcome per item, in order. Never rejects for an item's mistakes.
-   * Reasons: those of trigger options, PAYLOAD_TOO_LARGE, QUEUE_FULL, RUN_NOT_FOUND (parent), TOKEN_ALREADY_USED.
+   * Reasons: those of trigger options, PAYLOAD_TOO_LARGE, QUEUE_FULL, RUN_NOT_FOUND (parent), TOKEN_ALREADY_USED, PARENT_RUN_FINAL and
+   * STALE_LEASE (awaited).
    */
   trigger(environment: string, items: readonly TriggerItem[]): Promise<readonly TriggerOutcome[]>;
   /** Reasons: RUN_NOT_FOUND. */
@@ -209,9 +223,18 @@ export interface HeldLease {
   readonly codeEnded: boolean;
 }
 
+/** A claimed run on its way to a worker. */
+export interface AssignedRun extends ClaimedRun {
+  /** Of a resumed run: what came of that which it waited for; undefined where it is too large, or not known here. */
+  readonly outcome?: WaitOutcome | undefined;
+}
+
+/** What came of that which a run waited for. */
+export type WaitOutcome = { readonly kind: "run"; readonly result: RunResult };
+
 /** What the engine tells a connected worker; each call is one flush, after its commit. Must not throw. */
 export interface SessionSink {
-  assign(runs: readonly ClaimedRun[]): void;
+  assign(runs: readonly AssignedRun[]): void;
   cancel(runs: readonly { readonly lease: Lease; readonly reason: string }[]): void;
   lost(leases: readonly Lease[]): void;
   /** The connection is over: superseded by a newer one, or the session is gone. */
@@ -221,6 +244,10 @@ export interface SessionSink {
 /** What a worker is told about a lease: the answer to a report, and to each lease of a hello. */
 export type Instruction =
   | { readonly kind: "goOn" }
+  /** The wait is recorded. */
+  | { readonly kind: "keepWaiting" }
+  /** It has been claimed to go on after its wait, under a new lease. */
+  | { readonly kind: "resume"; readonly lease: Lease }
   | { readonly kind: "finished" }
   /** The run went back to the queue; this worker is done with it. */
   | { readonly kind: "released" }
@@ -238,6 +265,7 @@ export type Report =
   | (ReportOf<"completed"> & { readonly output: Uint8Array | undefined })
   /** `retryDelayMs` undefined: no retry. The final status follows from `failure.code` (§12.3). */
   | (ReportOf<"failed"> & { readonly failure: Failure; readonly retryDelayMs: number | undefined })
+  | (ReportOf<"waiting"> & { readonly target: WaitTarget })
   | ReportOf<"timedOut">
   | (ReportOf<"interrupted"> & { readonly codeEnded: boolean })
   /** Code of a cancelled, timed-out or interrupted run has ended. */

@@ -1,6 +1,7 @@
 /** What follows every committed move of a run: the event for telemetry and the signals for watchers and claimers. */
 import type { RunState } from "../domain/run.js";
 import type { RunEvent } from "../domain/run-machine.js";
+import { isFinal } from "../domain/run-status.js";
 import type { Signal } from "../signals/signals.js";
 import type { ChangeResult } from "../store/store.js";
 import type { EngineDeps } from "./engine.js";
@@ -22,7 +23,13 @@ export function emitTagsChanged(deps: EngineDeps, { environment, id: runId, vers
 /** {@link emitMoved} for the result of a change; also says so when runs became claimable by it. */
 export function announce(deps: EngineDeps, event: RunEvent, applied: AppliedChange): void {
   emitMoved(deps, event, applied.run);
+  if (isFinal(applied.run.status)) deps.wakes.ended(applied.run);
   if (applied.isClaimable) deps.signals.publish([claimable(applied.run.environment)]);
+}
+
+/** Of the lease under which a worker held the run before the change: while it waits, that of the wait. */
+export function heldFence({ before, run }: AppliedChange): number {
+  return before === "WAITING" || before === "QUEUED_BOUND" ? (run.reportFence ?? run.fence) : run.fence;
 }
 
 function claimable(environment: string): Signal {

@@ -47,6 +47,8 @@ export interface Store {
   readRuns(ids: readonly RunRef[]): Promise<readonly (RunState | undefined)[]>;
   /** All that `runs.retrieve` shows (RUN-10); undefined where unknown. Sees every write acknowledged before the call. */
   readRunDetails(ids: readonly RunRef[]): Promise<readonly (RunDetail | undefined)[]>;
+  /** How runs stand and, of finished ones, what came of them: what those who waited for them are told. Undefined where unknown. */
+  readRunResults(ids: readonly RunRef[]): Promise<readonly (RunResult | undefined)[]>;
   /** One page of runs, newest first by (creation, id) (RUN-17…20). */
   listRuns(query: RunQuery): Promise<RunPage>;
   /**
@@ -203,6 +205,13 @@ export interface RunDetail {
   readonly children: readonly RelatedRun[];
 }
 
+export interface RunResult {
+  readonly run: RunState;
+  /** Encoded hairtrigger.v1.Payload; only when COMPLETED. */
+  readonly output: Uint8Array | undefined;
+  readonly failure: Failure | undefined;
+}
+
 export interface RelatedRun {
   readonly runId: string;
   readonly status: RunStatus;
@@ -306,7 +315,14 @@ export type FindRuns =
   /** Live and held by the session. */
   | { readonly kind: "session"; readonly environment: string; readonly sessionId: string; readonly limit: number }
   /** Live children of a run. */
-  | { readonly kind: "children"; readonly environment: string; readonly parentRunId: string; readonly limit: number };
+  | { readonly kind: "children"; readonly environment: string; readonly parentRunId: string; readonly limit: number }
+  /** WAITING for any of these (`waitTarget` of domain/wait.ts), found by their index. */
+  | {
+      readonly kind: "waiting";
+      readonly environment: string;
+      readonly waitingFor: readonly string[];
+      readonly limit: number;
+    };
 
 export type EndLingering =
   /** The worker says that the code of this run, given under this fence, has ended. */

@@ -76,6 +76,7 @@ function change(
     lose: { ...base, event: "lose", sessionId: SESSION, policy: defaultRetryPolicy, random: 0 },
     cancel: { ...base, event: "cancel", reason: "Canceled by user" },
     expire: { ...base, event: "expire" },
+    await: { ...base, event: "await" },
     addTags: { ...base, event: "addTags", tags: ["a"], attempt: undefined, tagsMax: 10 },
     settle: { ...base, event: "settle", bits: 3, version: state.version },
   };

@@ -7,7 +7,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type Client, ConnectError } from "@connectrpc/connect";
 import type { PayloadSchema } from "#proto/hairtrigger/v1/payload_pb.js";
-import { FailureKind, type FailureSchema } from "#proto/hairtrigger/v1/run_pb.js";
+import { FailureKind, type FailureSchema, type WaitingForSchema } from "#proto/hairtrigger/v1/run_pb.js";
 import type {
   Acknowledgement,
   Assignment,
@@ -16,6 +16,7 @@ import type {
   HeldLeaseSchema,
   LostLease,
   QueueDeclarationSchema,
+  Resume,
   TaskDeclarationSchema,
   Welcome,
 } from "#proto/hairtrigger/worker/v1/worker_pb.js";
@@ -59,6 +60,8 @@ export class WireWorker {
   readonly epoch: number;
   /** Runs to execute, in the order in which they came. */
   readonly assignments = new Mailbox<Assignment>("assignment");
+  /** Runs that go on after a wait. */
+  readonly resumes = new Mailbox<Resume>("resume");
   readonly cancels = new Mailbox<CancelRun>("cancel");
   readonly lost = new Mailbox<LostLease>("lost lease");
   readonly held = new Mailbox<HeldInstruction>("answer for a held lease");
@@ -193,6 +196,19 @@ export class WireWorker {
     return this.report(lease, { interrupted: [{ lease, codeRunsOn }] });
   }
 
+  /** @param runId of the run that it waits for; or whatever else it waits for. */
+  waits(lease: Uint8Array, runId: string | MessageInitShape<typeof WaitingForSchema>): Promise<Instruction> {
+    const waitingFor = typeof runId === "string" ? ({ waitpoint: { case: "runId", value: runId } } as const) : runId;
+    return this.report(lease, { waiting: [{ lease, waitingFor }] });
+  }
+
+  /** The next resume, with its pick-up confirmed. */
+  async resumed(): Promise<Resume> {
+    const resume = await this.resumes.take();
+    await this.started(resume.lease);
+    return resume;
+  }
+
   timedOut(lease: Uint8Array): Promise<Instruction> {
     return this.report(lease, { timedOut: [{ lease }] });
   }
@@ -262,7 +278,16 @@ export class WireWorker {
   #finish(end: StreamEnd): void {
     this.#onEnd(end);
     const why = `the stream has ended (${end.error?.message ?? "OK"})`;
-    const mailboxes = [this.assignments, this.cancels, this.lost, this.held, this.drains, this.resyncs, this.#beats];
+    const mailboxes = [
+      this.assignments,
+      this.resumes,
+      this.cancels,
+      this.lost,
+      this.held,
+      this.drains,
+      this.resyncs,
+      this.#beats,
+    ];
     for (const mailbox of [...mailboxes, ...this.#acknowledgements.values()]) mailbox.close(why);
   }
 
@@ -272,6 +297,11 @@ export class WireWorker {
     for (const assignment of message.assignments) {
       this.#hold(assignment.lease);
       this.assignments.push(assignment);
+    }
+    for (const resume of message.resumes) {
+      this.#drop(resume.waitingLease);
+      this.#hold(resume.lease);
+      this.resumes.push(resume);
     }
     for (const cancel of message.cancels) this.cancels.push(cancel);
     for (const { lease, instruction } of message.acknowledgements) {

@@ -107,6 +107,22 @@ export class AbortTaskRunError extends Error {
   override readonly name: string = "AbortTaskRunError";
 }
 
+/** The output of an awaited run was asked for, and it has none (RES-4). */
+export class SubtaskUnwrapError extends Error {
+  override readonly name: string = "SubtaskUnwrapError";
+  /** Id of its task. */
+  readonly taskId: string;
+  readonly runId: string;
+
+  /** @param cause what the run failed with, as `result.error` is. */
+  constructor(taskId: string, runId: string, cause: unknown) {
+    const text = cause instanceof Error ? `: ${cause.message}` : "";
+    super(`Error in ${taskId}${text}`, { cause });
+    this.taskId = taskId;
+    this.runId = runId;
+  }
+}
+
 /** A refusal that the SDK finds by itself, without a request; it has the form of the server's. */
 export function badRequest(
   reason: string,

@@ -51,6 +51,10 @@ export const hookRegistrars = {
   handleError: registrar("catchError"),
   /** Around every attempt; the first registered is outermost. It has to call `next()`. */
   middleware: registrar("middleware"),
+  /** Before a run waits. */
+  onWait: registrar("onWait"),
+  /** After a wait, before the code goes on. */
+  onResume: registrar("onResume"),
   /** After every attempt, failed ones too. */
   cleanup: registrar("cleanup"),
 } as const;

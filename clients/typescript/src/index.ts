@@ -16,6 +16,7 @@ export {
   NotFoundError,
   PermissionDeniedError,
   RateLimitError,
+  SubtaskUnwrapError,
   UnprocessableEntityError,
 } from "./errors.js";
 export type { AnyRunHandle, RunHandle } from "./handle.js";
@@ -42,7 +43,7 @@ export type {
   TriggerFunctionName,
   WaitingFor,
 } from "./run.js";
-export type { LogLevel, TaskRunContext } from "./run-context.js";
+export type { LogLevel, TaskRunContext, WaitDescription } from "./run-context.js";
 export type { ListRunsOptions, QueueReference, RunFilter } from "./run-filter.js";
 export type { RunStatus, StatusHelpers } from "./run-status.js";
 export type { RunSubscription, SkippableColumn, SubscribeOptions } from "./run-subscription.js";
@@ -75,6 +76,7 @@ export {
   task,
 } from "./task.js";
 export type { CompleteResult, FailedAttempt, HookParams, HookSet, TaskHooks } from "./task-hooks.js";
+export { TaskRunPromise, type TaskRunResult } from "./task-run.js";
 export { type TriggerAndPollOptions, tasks } from "./tasks.js";
 export { timeout } from "./timeout.js";
 export type { TriggerOptions } from "./trigger-options.js";

@@ -1,5 +1,7 @@
 /** The attempt that the calling code belongs to. Workers enter it around user code; everything else only looks. */
 import { platform } from "#platform";
+import type { WaitingFor } from "./gen/hairtrigger/v1/run_pb.js";
+import type { WaitOutcome } from "./gen/hairtrigger/worker/v1/worker_pb.js";
 import type { Scope } from "./platform.js";
 import type { HookSet } from "./task-hooks.js";
 
@@ -51,6 +53,30 @@ export interface LogRecord {
   readonly propertiesJson: string | undefined;
 }
 
+/** What a run waits for, as hooks are told (HOK-9a). */
+export type WaitDescription =
+  | { readonly type: "duration"; readonly date: Date }
+  | { readonly type: "token"; readonly id: string }
+  | { readonly type: "task"; readonly runId: string }
+  | { readonly type: "batch"; readonly batchId: string; readonly runCount: number };
+
+/** One wait, from the call to its result. */
+export interface WaitCall<T> {
+  /** Kind and content: the same wait in the same place of code that is executed again re-joins (TAW-10a). */
+  readonly identity: readonly string[];
+  /**
+   * Makes what is waited for, under this request id. What it throws, the wait rejects with, and nothing is waited for (TAW-8).
+   * @param lease of the run that waits.
+   */
+  begin(params: { readonly requestId: string; readonly lease: Uint8Array }): Promise<WaitBegun<T>>;
+  /** Turns what came of it into the result. @param outcome undefined: to be asked for. */
+  finish(outcome: WaitOutcome | undefined): T | Promise<T>;
+}
+
+export type WaitBegun<T> =
+  /** There is nothing to wait for. */
+  { readonly result: T | Promise<T> } | { readonly waitingFor: WaitingFor; readonly description: WaitDescription };
+
 /** An attempt in this process, as seen by the functions that are called inside it. */
 export interface RunContext {
   readonly ctx: TaskRunContext;
@@ -62,6 +88,8 @@ export interface RunContext {
   isActive(): boolean;
   /** Calls this too if the run is cancelled while its code is active (HOK-9a). */
   onCancel(hook: NonNullable<HookSet["onCancel"]>): void;
+  /** Waits for something (sections 4.4 and 15). A second wait at the same time fails the run (TAW-7); its promise never settles. */
+  wait<T>(call: WaitCall<T>): Promise<T>;
   /** Takes a line for the run's log. Never throws, never waits. */
   log(line: LogRecord): void;
   /** Tags were added; these are all of them. The next attempt here sees them (TAG-3). */

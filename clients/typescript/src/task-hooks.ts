@@ -1,6 +1,6 @@
 /** What can be hung around the attempts of a task (HOK-1…8). Hooks of the worker configuration are called before a task's own. */
 import type { RetryOptions } from "./retry-options.js";
-import type { TaskRunContext } from "./run-context.js";
+import type { TaskRunContext, WaitDescription } from "./run-context.js";
 
 /** What every hook is told (HOK-8). */
 export interface HookParams<TPayload = unknown> {
@@ -29,6 +29,10 @@ export interface TaskHooks<TPayload, TOutput> {
   readonly onComplete?: (
     params: HookParams<TPayload> & { readonly result: CompleteResult<TOutput> },
   ) => void | Promise<void>;
+  /** Before the run waits (WAI-5), however short; not where there is nothing to wait for. */
+  readonly onWait?: (params: HookParams<TPayload> & { readonly wait: WaitDescription }) => void | Promise<void>;
+  /** After a wait, before the code goes on. */
+  readonly onResume?: (params: HookParams<TPayload> & { readonly wait: WaitDescription }) => void | Promise<void>;
   /** After every attempt, failed ones too; not after a cancel or a time-out. */
   readonly cleanup?: (params: HookParams<TPayload>) => void | Promise<void>;
   /** Around `onStart`, `onStartAttempt` and the run function. It has to call `next()`, which rejects with the attempt's error. */
@@ -64,12 +68,14 @@ export interface AnyTaskHooks {
   onSuccess?(params: HookParams & { readonly output: unknown }): unknown;
   onFailure?(params: HookParams & { readonly error: unknown }): unknown;
   onComplete?(params: HookParams & { readonly result: CompleteResult }): unknown;
+  onWait?(params: HookParams & { readonly wait: WaitDescription }): unknown;
+  onResume?(params: HookParams & { readonly wait: WaitDescription }): unknown;
   cleanup?(params: HookParams): unknown;
   middleware?(params: HookParams & { readonly next: () => Promise<unknown> }): unknown;
 }
 
 /** Where payload and output lose their types: methods compare their parameters in both directions, and whoever calls has decoded what came. */
 export function untypedHooks<TPayload, TOutput>(hooks: TaskHooks<TPayload, TOutput>): AnyTaskHooks {
-  const { onStart, onStartAttempt, onSuccess, onFailure, onComplete, cleanup, middleware } = hooks;
-  return { onStart, onStartAttempt, onSuccess, onFailure, onComplete, cleanup, middleware };
+  const { onStart, onStartAttempt, onSuccess, onFailure, onComplete, onWait, onResume, cleanup, middleware } = hooks;
+  return { onStart, onStartAttempt, onSuccess, onFailure, onComplete, onWait, onResume, cleanup, middleware };
 }

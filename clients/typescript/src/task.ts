@@ -9,7 +9,9 @@ import type { RunData } from "./run.js";
 import type { TaskRunContext } from "./run-context.js";
 import { type ParseValue, parserOf, type Schema, type SchemaInput, type SchemaOutput } from "./schema.js";
 import { type AnyTaskHooks, type TaskHooks, untypedHooks } from "./task-hooks.js";
+import type { TaskRunPromise } from "./task-run.js";
 import { triggerTask } from "./trigger.js";
+import { triggerAndWait } from "./trigger-and-wait.js";
 import type { TriggerOptions } from "./trigger-options.js";
 
 /** Second argument of a run function (HOK-11). */
@@ -71,6 +73,11 @@ export interface TaskOptions<TIdentifier extends string, TPayload, TOutput> exte
   readonly ttl?: string | number;
   /** Longest active time of an attempt in seconds, at least 5, for triggers that give none; `timeout.None`: no limit. Default: none. */
   readonly maxDuration?: number;
+  /**
+   * Whether code that is executed again, after a deploy or a lost worker, re-joins what it waited for before, in the order of its waits
+   * (TAW-10a). Default true.
+   */
+  readonly rejoin?: boolean;
   /** The work. What it returns (or resolves to) is the output; what it throws fails the attempt. */
   readonly run: (payload: TPayload, params: RunParams) => Promise<TOutput> | TOutput;
   /** Asked after each failed attempt whether and when there is another (RTY-8). */
@@ -101,6 +108,13 @@ export interface Task<TIdentifier extends string, TPayload = void, TOutput = unk
    * @throws ApiClientMissingError without credentials (CFG-4); a subclass of ApiError if the call is refused (RES-9).
    */
   trigger(...args: TriggerArguments<TPayload>): ApiPromise<RunHandle<TIdentifier, TPayload, TOutput>>;
+  /**
+   * Triggers the task and waits for its run, inside a task only. The waiting run is WAITING: it gives up its slot and its place in the worker,
+   * its code goes on in the same attempt when the other is over. A failed run is a value, see `TaskRunResult`; `.unwrap()` gives the output.
+   * One wait at a time: to wait for several runs use `batchTriggerAndWait`.
+   * @throws Error outside of a task (TAW-1); what `trigger` throws (TAW-8).
+   */
+  triggerAndWait(...args: TriggerArguments<TPayload>): TaskRunPromise<TIdentifier, TOutput>;
   readonly [taskTypes]?: { readonly payload: TPayload; readonly output: TOutput };
 }
 
@@ -139,6 +153,7 @@ export interface TaskDefinition {
   readonly maxDuration: number | undefined;
   /** Of schema tasks: checks the payload and gives what `run` gets (SCH-3). */
   readonly parse: ParseValue | undefined;
+  readonly rejoin?: boolean | undefined;
   run(payload: unknown, params: RunParams): unknown;
   readonly catchError: ((params: CatchErrorParams) => unknown) | undefined;
   readonly onCancel: ((params: CancelParams) => unknown) | undefined;
@@ -226,6 +241,15 @@ function triggerable<TIdentifier extends string, TPayload, TOutput>(
         requestOptions,
       });
     },
+    triggerAndWait(...[payload, triggerOptions, requestOptions]) {
+      return triggerAndWait<TIdentifier, TOutput>("triggerAndWait", {
+        taskId: id,
+        payload,
+        check,
+        options: triggerOptions,
+        requestOptions,
+      });
+    },
   };
 }
 
@@ -234,7 +258,7 @@ function definitionOf<TPayload, TOutput>(
   options: TaskOptions<string, TPayload, TOutput>,
   parse: ParseValue | undefined,
 ): TaskDefinition {
-  const { id, description, queue, retry, ttl, maxDuration, run, onCancel } = options;
+  const { id, description, queue, retry, ttl, maxDuration, rejoin, run, onCancel } = options;
   const catchError = options.catchError ?? options.handleError;
   // Methods compare their parameters in both directions: the one place where a payload of any form is taken for TPayload.
   const typed: Untyped<TPayload, TOutput> = {
@@ -251,6 +275,7 @@ function definitionOf<TPayload, TOutput>(
     ttl,
     maxDuration,
     parse,
+    rejoin,
     run: (payload, params) => untyped.run(payload, params),
     catchError: catchError === undefined ? undefined : (params) => untyped.catchError(params),
     onCancel: onCancel === undefined ? undefined : (params) => untyped.onCancel(params),

@@ -5,7 +5,9 @@ import type { RequestOptions } from "./request-options.js";
 import type { RetrievedRun } from "./run.js";
 import { type PollOptions, runs } from "./runs.js";
 import type { AnyTask, TaskIdentifier, TaskOutput, TaskOutputHandle, TaskPayload } from "./task.js";
+import type { TaskRunPromise } from "./task-run.js";
 import { triggerTask } from "./trigger.js";
+import { triggerAndWait } from "./trigger-and-wait.js";
 import type { TriggerOptions } from "./trigger-options.js";
 
 /** Payload, options and request options; the payload may be left out only if its type is `void`, `undefined` or optional (TYP-4). */
@@ -37,6 +39,23 @@ function trigger<T extends AnyTask>(
   });
 }
 
+/**
+ * Triggers a task by id and waits for its run, inside a task only: `yourTask.triggerAndWait` without the task's code.
+ * @throws as `yourTask.triggerAndWait` does.
+ */
+function triggerAndWaitById<T extends AnyTask>(
+  id: TaskIdentifier<T>,
+  ...args: ByIdArguments<TaskPayload<T>, TriggerOptions>
+): TaskRunPromise<TaskIdentifier<T>, TaskOutput<T>> {
+  const [payload, options, requestOptions] = args;
+  return triggerAndWait<TaskIdentifier<T>, TaskOutput<T>>("tasks.triggerAndWait", {
+    taskId: id,
+    payload,
+    options,
+    requestOptions,
+  });
+}
+
 /** Options of the trigger, and of the polling; the latter are not sent. */
 export type TriggerAndPollOptions = TriggerOptions & PollOptions;
 
@@ -56,4 +75,4 @@ async function triggerAndPoll<T extends AnyTask>(
 }
 
 /** Triggers tasks by id; hooks for all tasks of the process. */
-export const tasks = { trigger, triggerAndPoll, ...hookRegistrars } as const;
+export const tasks = { trigger, triggerAndWait: triggerAndWaitById, triggerAndPoll, ...hookRegistrars } as const;

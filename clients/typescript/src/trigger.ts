@@ -6,6 +6,7 @@ import { type CallSettings, callSettings } from "./configuration.js";
 import { payloadMessage } from "./convert/payload.js";
 import { triggerOptionsMessage } from "./convert/trigger-options.js";
 import { expirationMs } from "./duration.js";
+import type { Payload } from "./gen/hairtrigger/v1/payload_pb.js";
 import { TriggerFunction } from "./gen/hairtrigger/v1/run_pb.js";
 import {
   type TriggerTaskRequest,
@@ -50,10 +51,11 @@ async function answerOf<TIdentifier extends string, TPayload, TOutput>(
   const settings = callSettings(requestOptions);
   const issuedAtMs = systemClock.nowMs();
   const expiresAtMs = tokenEndMs(settings, issuedAtMs);
-  const request = await requestOf(params);
-  const send = (): Promise<ApiAnswer<TriggerTaskResponse>> => sendTrigger(settings, request);
-  const { data, response } = await withRetries(send, settings.options.retry, systemClock);
-  if (!data.taskKnown) warnUnknownTask(settings, taskId, data.similarTaskIds);
+  if (typeof taskId !== "string") throw new TypeError(`A task id is a string, got ${typeof taskId}`);
+  const payload = payloadMessage(params.payload, "payload");
+  const { options } = params;
+  const request = await triggerRequest({ taskId, payload, options, function: TriggerFunction.TRIGGER });
+  const { data, response } = await sendTriggerRequest(settings, request);
   const publicAccessToken =
     data.publicAccessToken === "" && isSecretKey(settings.accessToken)
       ? await signHandleToken(settings, { runId: data.runId, issuedAtMs, expiresAtMs, tokenId: request.requestId })
@@ -68,17 +70,34 @@ async function answerOf<TIdentifier extends string, TPayload, TOutput>(
   return { data: handle, response };
 }
 
-async function requestOf(params: TriggerParams<string>): Promise<TriggerTaskRequest> {
+/** Sends a trigger, as often as it takes (RES-10). */
+export async function sendTriggerRequest(
+  settings: CallSettings,
+  request: TriggerTaskRequest,
+): Promise<ApiAnswer<TriggerTaskResponse>> {
+  const send = (): Promise<ApiAnswer<TriggerTaskResponse>> => sendTrigger(settings, request);
+  const answer = await withRetries(send, settings.options.retry, systemClock);
+  const { taskKnown, similarTaskIds } = answer.data;
+  if (!taskKnown) warnUnknownTask(settings, request.taskId, similarTaskIds);
+  return answer;
+}
+
+/** A trigger as it travels, under a request id of its own. */
+export async function triggerRequest(params: {
+  readonly taskId: string;
+  readonly payload: Payload | undefined;
+  readonly options: TriggerOptions | undefined;
+  readonly function: TriggerFunction;
+}): Promise<TriggerTaskRequest> {
   const { taskId, payload, options } = params;
-  if (typeof taskId !== "string") throw new TypeError(`A task id is a string, got ${typeof taskId}`);
   const run = currentRun();
   return create(TriggerTaskRequestSchema, {
     taskId,
-    payload: payloadMessage(payload, "payload"),
+    payload,
     options: await triggerOptionsMessage(options, run),
     requestId: newRequestId(systemClock),
     parentRunId: run?.ctx.run.id,
-    triggerFunction: TriggerFunction.TRIGGER,
+    triggerFunction: params.function,
   });
 }
 

@@ -7,7 +7,7 @@
 import type { Lose } from "../../domain/run-change.js";
 import type { SessionRecord } from "../../domain/session.js";
 import type { EngineDeps } from "../engine.js";
-import { announce } from "../moved.js";
+import { announce, heldFence } from "../moved.js";
 import { registeredPolicy, type TaskRegistry } from "../task-registry.js";
 
 /** Runs of one step; bounds the transaction. */
@@ -64,7 +64,7 @@ export async function loseRuns(
     count++;
     announce(deps, "lose", result);
     if (result.run.dueMs !== undefined) deps.nudge("due", result.run.dueMs);
-    signals.publish([{ kind: "lost", ...session, runId: result.run.id, fence: result.run.fence }]);
+    signals.publish([{ kind: "lost", ...session, runId: result.run.id, fence: heldFence(result) }]);
   }
   return count;
 }

@@ -3,7 +3,7 @@
 import { type RunState, TODO } from "../../domain/run.js";
 import type { placeOf } from "../../domain/run-machine.js";
 import type { EngineDeps } from "../engine.js";
-import { type AppliedChange, announce } from "../moved.js";
+import { type AppliedChange, announce, heldFence } from "../moved.js";
 import { changeRun } from "./change.js";
 
 /** CAN-1. */
@@ -26,6 +26,17 @@ export function createCancel(deps: EngineDeps) {
     await cancelChildren(deps, result.run, text);
     return result.run;
   };
+}
+
+/** Cancels a run that came too late to be found among the children of its cancelled parent. */
+export async function cancelAsChild(
+  deps: EngineDeps,
+  child: { readonly environment: string; readonly runId: string; readonly reason: string },
+): Promise<void> {
+  const result = await changeRun(deps, { event: "cancel", ...child, nowMs: deps.clock.nowMs() });
+  if (result.kind === "refused") return;
+  announceCancel(deps, result, child.reason);
+  await cancelChildren(deps, result.run, child.reason);
 }
 
 /**
@@ -59,8 +70,9 @@ export async function cancelChildren(deps: EngineDeps, root: RunState, reason: s
 
 function announceCancel(deps: EngineDeps, applied: AppliedChange, reason: string): void {
   announce(deps, "cancel", applied);
-  const { environment, sessionId, id: runId, fence } = applied.run;
+  const { environment, sessionId, id: runId } = applied.run;
   if (sessionId === undefined || !HELD.has(applied.before)) return;
+  const fence = heldFence(applied);
   deps.signals.publish([{ kind: "cancel", environment, sessionId, runId, fence, reason }]);
 }
 

@@ -16,12 +16,15 @@ import { parseTtl, resolveTtl } from "../../domain/ttl.js";
 import type { InsertRun, InsertRunResult } from "../../store/store.js";
 import type { EngineDeps, TriggerItem, TriggerOutcome } from "../engine.js";
 import type { TaskRegistry } from "../task-registry.js";
+import { type AwaitedRun, attachWaiters, queueTimeOf, requireWaiter } from "./awaited.js";
 import { requestMark } from "./request.js";
 
 /** TriggerTask and TriggerTasks share their memory of requests (design 6). */
 const FAMILY = "trigger";
 /** TRG-6a. */
 const SIMILAR_MAX = 3;
+/** How long an awaited trigger that hit an existing run is answered with it again: a year, longer than results are kept. */
+const JOINED_KNOWN_MS = 366 * 86_400_000;
 
 export type Trigger = (environment: string, items: readonly TriggerItem[]) => Promise<readonly TriggerOutcome[]>;
 
@@ -46,13 +49,41 @@ export function createTrigger(deps: EngineDeps, registry: TaskRegistry): Trigger
     const inserts = prepared.flatMap((entry) => (isAppError(entry) ? [] : [entry.insert]));
     const results = inserts.length === 0 ? [] : await deps.store.insertRuns(inserts);
     let next = 0;
-    return prepared.map((entry): TriggerOutcome => {
+    const outcomes = prepared.map((entry): TriggerOutcome => {
       if (isAppError(entry)) return { ok: false, error: entry };
       const result = results[next++];
       if (result === undefined) throw new Error("the store answered fewer items than it was asked");
       return outcomeOf(deps, entry, result, tasks);
     });
+    return items.some(({ awaitedBy }) => awaitedBy !== undefined)
+      ? attachAwaited(deps, environment, items, outcomes)
+      : outcomes;
   };
+}
+
+/** The runs that somebody is about to wait for, of these triggers; what is said of them includes whether they are over. */
+async function attachAwaited(
+  deps: EngineDeps,
+  environment: string,
+  items: readonly TriggerItem[],
+  outcomes: readonly TriggerOutcome[],
+): Promise<readonly TriggerOutcome[]> {
+  const attached = new Map<number, AwaitedRun>();
+  outcomes.forEach((outcome, index) => {
+    const lease = items[index]?.awaitedBy;
+    if (lease === undefined || !outcome.ok) return;
+    attached.set(index, {
+      environment,
+      runId: outcome.runId,
+      isNew: outcome.isNew,
+      parentRunId: lease.runId,
+    });
+  });
+  const areOver = await attachWaiters(deps, [...attached.values()]);
+  const indexes = [...attached.keys()];
+  return outcomes.map((outcome, index) =>
+    outcome.ok ? { ...outcome, isOver: areOver[indexes.indexOf(index)] === true } : outcome,
+  );
 }
 
 interface Context {
@@ -73,6 +104,8 @@ function prepare(deps: EngineDeps, context: Context): InsertRun {
   if (!checked.ok) throw new Error("unreachable: refused options have violations");
   const { options } = checked;
   const task = tasks.get(item.taskId);
+  const parent = parentOf(context);
+  const waiter = item.awaitedBy === undefined ? undefined : requireWaiter(parent, item.awaitedBy, item.taskId);
   const run = newRun({
     environment,
     id: idOf(deps, environment, item, nowMs),
@@ -88,16 +121,21 @@ function prepare(deps: EngineDeps, context: Context): InsertRun {
     parent: lineage(context),
     replayOf: item.replayOf,
     triggerFunction: item.triggerFunction,
-    isTest: item.isTest || (parentOf(context)?.isTest ?? false),
+    isTest: item.isTest || (parent?.isTest ?? false),
     tags: options.tags,
+    awaited: waiter !== undefined,
+    queueTimeMs: waiter === undefined ? undefined : queueTimeOf(waiter),
     nowMs,
   });
+  const request = requestMark({ environment, family: familyOf(item), requestId: item.requestId, nowMs }, limits);
   return {
     run,
     spec: item.spec,
     metadataJson: options.metadataJson,
-    request: requestMark({ environment, family: familyOf(item), requestId: item.requestId, nowMs }, limits),
     token: item.caller?.oneTime,
+    // A run that waits for long is executed again long after, and has to find what it joined.
+    request:
+      request === undefined || waiter === undefined ? request : { ...request, expiresAtMs: nowMs + JOINED_KNOWN_MS },
     queueSizeMax: options.dueMs === undefined ? limits.queueSizeMax : undefined,
     queueLimit: options.queueLimit,
     nowMs,
@@ -165,6 +203,8 @@ function outcomeOf(
   const isTaskKnown = tasks.has(taskId);
   const answer = (runId: string, isCached: boolean, warnings: readonly string[] = []): TriggerOutcome => ({
     ok: true,
+    isNew: result.kind === "created",
+    isOver: false,
     runId,
     taskId,
     isCached,

@@ -10,10 +10,11 @@
  *
  * Sessions take turns at being first, so that a quiet service with several workers does not feed only one.
  */
-import type { ClaimableTask, ClaimedRun, ClaimRequest } from "../../store/store.js";
+import type { ClaimableTask, ClaimRequest } from "../../store/store.js";
 import type { Timer } from "../clock.js";
-import type { EngineDeps } from "../engine.js";
+import type { AssignedRun, EngineDeps } from "../engine.js";
 import { emitMoved } from "../moved.js";
+import { outcomesFor } from "./outcomes.js";
 
 /** A session as the dispatcher sees it. */
 export interface Claimer {
@@ -23,7 +24,7 @@ export interface Claimer {
   /** Free places now; 0 while the worker is silent or draining. */
   places(): number;
   /** Hands over claimed runs and takes their places. Must not throw. */
-  assign(runs: readonly ClaimedRun[]): void;
+  assign(runs: readonly AssignedRun[]): void;
 }
 
 export interface Dispatcher {
@@ -137,13 +138,14 @@ export function createDispatcher(deps: EngineDeps): Dispatcher {
     }
     if (requests.length === 0) return;
     const results = await store.claimRuns(requests.map(({ request }) => request));
+    const outcomes = await outcomesFor(deps, results.flat());
     requests.forEach(({ claimer, request, isCut }, index) => {
       const runs = results[index] ?? [];
       // Fewer than asked for: nothing more was there, and what came meanwhile was hinted at and has set a mark of its own.
       if (isCut && runs.length === request.places) marked.add(claimer);
       if (runs.length === 0) return;
       pollSoon();
-      claimer.assign(runs);
+      claimer.assign(runs.map((run) => ({ ...run, outcome: outcomes.get(run.run.waitingFor ?? "") })));
       for (const { run, isResume } of runs) {
         emitMoved(deps, isResume ? "resume" : "claim", run);
         if (run.deadlineMs !== undefined) deps.nudge("overrun", run.deadlineMs);

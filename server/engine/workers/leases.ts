@@ -13,6 +13,8 @@ import { instructionFor } from "./instruction.js";
 const POLL_MS = 500;
 /** Runs of one read. */
 const PAGE = 500;
+/** Looks after which every waiting run has been looked after: a continuation that nobody wants costs memory, and no slot. */
+const WAITING_TURNS = 30;
 
 interface Held {
   readonly fence: number;
@@ -20,6 +22,8 @@ interface Held {
   isReporting: boolean;
   /** The worker has been told that its code is not wanted any more. */
   isTold: boolean;
+  /** It waits, and holds nothing but a continuation: of many such runs, only few are looked after at a time. */
+  isWaiting: boolean;
 }
 
 /** What one session holds, as far as this server has told it. */
@@ -30,6 +34,8 @@ export interface LeaseBook {
   give(lease: Lease): void;
   /** The worker has been told to stop the code; its report of that is still to come. */
   told(lease: Lease): void;
+  /** The run waits; the lease stands. */
+  waits(lease: Lease): void;
   /** The worker has been told that it holds the run no longer. */
   lost(lease: Lease): void;
   reporting(reports: readonly Report[]): void;
@@ -43,7 +49,8 @@ export function createLeaseBook(): LeaseBook {
     const found = held.get(runId);
     return found?.fence === fence ? found : undefined;
   };
-  const give = ({ runId, fence }: Lease): void => void held.set(runId, { fence, isReporting: false, isTold: false });
+  const give = ({ runId, fence }: Lease): void =>
+    void held.set(runId, { fence, isReporting: false, isTold: false, isWaiting: false });
   return {
     held,
     isUnsure: () => [...held.values()].some(({ isTold }) => !isTold),
@@ -51,6 +58,10 @@ export function createLeaseBook(): LeaseBook {
     told(lease) {
       const found = at(lease);
       if (found !== undefined) found.isTold = true;
+    },
+    waits(lease) {
+      const found = at(lease);
+      if (found !== undefined) found.isWaiting = true;
     },
     lost(lease) {
       if (at(lease) !== undefined) held.delete(lease.runId);
@@ -74,7 +85,11 @@ export function createLeaseBook(): LeaseBook {
             held.delete(lease.runId);
             return;
           case "retry":
+          case "resume":
             return give(instruction.lease);
+          case "keepWaiting":
+            found.isWaiting = true;
+            return;
           case "cancel":
             found.isTold = true;
             return;
@@ -103,6 +118,7 @@ export function createLeaseWatch(deps: EngineDeps, sessions: () => Iterable<Watc
   const { store, clock, events } = deps;
   let timer: Timer | undefined;
   let isLooking = false;
+  let turn = 0;
   let isStopped = store.shared === undefined;
 
   async function look(): Promise<void> {
@@ -119,7 +135,11 @@ export function createLeaseWatch(deps: EngineDeps, sessions: () => Iterable<Watc
 
   async function lookAfter(session: WatchedSession): Promise<void> {
     const { environment, leases } = session;
-    const asked = [...leases.held].filter(([, { isReporting, isTold }]) => !isReporting && !isTold);
+    turn = (turn + 1) % WAITING_TURNS;
+    const asked = [...leases.held].filter(
+      ([, { isReporting, isTold, isWaiting }], index) =>
+        !isReporting && !isTold && (!isWaiting || index % WAITING_TURNS === turn),
+    );
     for (let from = 0; from < asked.length; from += PAGE) {
       const page = asked.slice(from, from + PAGE);
       const runs = await store.readRuns(page.map(([runId]) => ({ environment, runId })));

@@ -5,6 +5,7 @@
 import { type Failure, failureOutcome } from "../../domain/failure.js";
 import type { Fail, RunChange } from "../../domain/run-change.js";
 import type { RunEvent } from "../../domain/run-machine.js";
+import { waitTarget } from "../../domain/wait.js";
 import type { ChangeResult } from "../../store/store.js";
 import type { EngineDeps, Instruction, Report } from "../engine.js";
 import { announce } from "../moved.js";
@@ -59,6 +60,8 @@ function changeFor(deps: EngineDeps, reporter: Reporter, report: Report, nowMs: 
       if (delayMs < deps.limits.shortRetryMs) return { ...base, event: "retrySoon", failure, delayMs };
       return { ...base, event: "retryLater", failure, delayMs };
     }
+    case "waiting":
+      return { ...base, event: "wait", waitingFor: waitTarget(report.target) };
     case "timedOut":
       return { ...base, event: "timeOut", codeEnded: false };
     case "interrupted":
@@ -136,11 +139,14 @@ function applied(
   report: Report,
   nowMs: number,
 ): Instruction {
-  if (change.event !== "addTags" && change.event !== "settle") announce(deps, eventOf(change.event), result);
+  announce(deps, eventOf(change.event), result);
   const { run } = result;
   switch (change.event) {
     case "confirm":
       return { kind: "goOn" };
+    case "wait":
+      deps.wakes.waiting(run);
+      return { kind: "keepWaiting" };
     case "retrySoon":
       if (run.deadlineMs !== undefined) deps.nudge("overrun", run.deadlineMs);
       return {
@@ -159,7 +165,9 @@ function applied(
   }
 }
 
-function eventOf(event: Exclude<RunChange["event"], "addTags" | "settle">): RunEvent {
+/** @throws Error for a change that no report asks for. */
+function eventOf(event: RunChange["event"]): RunEvent {
+  if (event === "addTags" || event === "settle" || event === "await") throw new Error(`no report asks for ${event}`);
   return event;
 }
 
@@ -175,6 +183,7 @@ async function endCode(deps: EngineDeps, { environment }: Reporter, report: Repo
 function endsCode(report: Report): boolean {
   switch (report.kind) {
     case "started":
+    case "waiting":
     case "timedOut":
       return false;
     case "interrupted":

@@ -11,10 +11,18 @@ import { resolveRetryPolicy } from "../../domain/retry.js";
 import type { RunState } from "../../domain/run.js";
 import type { RunChange } from "../../domain/run-change.js";
 import type { Signal } from "../../signals/signals.js";
-import type { ClaimableTask, ClaimedRun } from "../../store/store.js";
+import type { ClaimableTask } from "../../store/store.js";
 import { loseRuns, loseSession } from "../duties/lose.js";
 import { releaseRuns } from "../duties/release.js";
-import type { EngineDeps, HeldLease, Instruction, OpenedSession, OpenSession, SessionSink } from "../engine.js";
+import type {
+  AssignedRun,
+  EngineDeps,
+  HeldLease,
+  Instruction,
+  OpenedSession,
+  OpenSession,
+  SessionSink,
+} from "../engine.js";
 import type { TaskRegistry } from "../task-registry.js";
 import type { Claimer, Dispatcher } from "./claim.js";
 import { instructionFor } from "./instruction.js";
@@ -80,10 +88,12 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
 
     const leases = createLeaseBook();
     instructions.forEach((instruction, index) => {
-      const lease = instruction.kind === "retry" ? instruction.lease : params.held[index]?.lease;
+      const isRenewed = instruction.kind === "retry" || instruction.kind === "resume";
+      const lease = isRenewed ? instruction.lease : params.held[index]?.lease;
       if (lease === undefined || instruction.kind === "lost" || instruction.kind === "finished") return;
       if (instruction.kind !== "released") leases.give(lease);
       if (instruction.kind === "cancel") leases.told(lease);
+      if (instruction.kind === "keepWaiting") leases.waits(lease);
     });
 
     let places = 0;
@@ -98,7 +108,7 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
       lastMessageMs: clock.nowMs(),
       isSuspended: false,
       places: () => (isClosed || isSilent() ? 0 : places),
-      assign(runs: readonly ClaimedRun[]) {
+      assign(runs: readonly AssignedRun[]) {
         places -= runs.length;
         for (const { run } of runs) leases.give({ runId: run.id, fence: run.fence });
         leaseWatch.wake();

@@ -20,6 +20,7 @@ import { defaultLimits } from "../../domain/limits.js";
 import { MAX_DURATION_NONE } from "../../domain/max-duration.js";
 import { attemptCount, durationMs, isPausing, type RunState } from "../../domain/run.js";
 import { isFinal } from "../../domain/run-status.js";
+import { parseWaitTarget, type WaitTarget } from "../../domain/wait.js";
 import type { RelatedRun, RunDetail } from "../../engine/engine.js";
 import { wireFailure } from "./failure.js";
 import { wireLogLine } from "./log-line.js";
@@ -107,10 +108,24 @@ function nextAttemptOf(run: RunState, nowMs: number) {
   return isAhead ? timestampOf(run.retryAtMs) : undefined;
 }
 
-function waitingForOf({ status, waitingFor: id }: RunState): WaitingFor | undefined {
-  if (status !== "WAITING" || id === undefined) return undefined;
-  const kind = id.startsWith("run_") ? "runId" : id.startsWith("batch_") ? "batchId" : "waitpointId";
-  return create(WaitingForSchema, { waitpoint: { case: kind, value: id } });
+function waitingForOf({ status, waitingFor }: RunState): WaitingFor | undefined {
+  if (status !== "WAITING" || waitingFor === undefined) return undefined;
+  return create(WaitingForSchema, { waitpoint: wireWaitpoint(parseWaitTarget(waitingFor)) });
+}
+
+function wireWaitpoint(target: WaitTarget) {
+  switch (target.kind) {
+    case "run":
+      return { case: "runId", value: target.runId } as const;
+    case "batch":
+      return { case: "batchId", value: target.batchId } as const;
+    case "token":
+      return { case: "waitpointId", value: target.waitpointId } as const;
+    case "time": {
+      const value = timestampOf(target.untilMs);
+      return value === undefined ? { case: undefined } : ({ case: "untilTime", value } as const);
+    }
+  }
 }
 
 /** The ended ones, and the one that executes or waits. */

@@ -7,7 +7,8 @@ import {
   type TriggerTaskResponse,
   TriggerTaskResponseSchema,
 } from "#proto/hairtrigger/v1/run_service_pb.js";
-import { rejectIfAny } from "../../domain/error.js";
+import { invalidRequest, rejectIfAny } from "../../domain/error.js";
+import { decodeLease, type Lease } from "../../domain/lease.js";
 import type { Limits } from "../../domain/limits.js";
 import { payloadViolations } from "../../domain/payload.js";
 import { checkTriggerOptions } from "../../domain/trigger-options.js";
@@ -47,9 +48,19 @@ export function triggerItemOf(request: TriggerTaskRequest, limits: Limits, nowMs
     options: options.input,
     requestId: request.requestId === "" ? undefined : request.requestId,
     parentRunId: request.parentRunId === "" ? undefined : request.parentRunId,
+    awaitedBy: leaseOf(request),
     isTest: request.isTest,
     triggerFunction,
   };
+}
+
+/** @throws AppError INVALID_REQUEST for a lease that no server of ours made, or of another run than the parent. */
+function leaseOf({ awaitingLease, parentRunId }: TriggerTaskRequest): Lease | undefined {
+  if (awaitingLease.length === 0) return undefined;
+  const lease = decodeLease(awaitingLease);
+  if (lease === undefined) throw invalidRequest("awaitingLease", "The lease was not made here");
+  if (lease.runId === parentRunId) return lease;
+  throw invalidRequest("awaitingLease", "The lease is not of the run that parentRunId names");
 }
 
 /** @param publicAccessToken empty where the caller signs its own. */
@@ -62,5 +73,6 @@ export function triggerResponse(triggered: Triggered, publicAccessToken: string)
     similarTaskIds: [...triggered.similarTaskIds],
     warnings: [...triggered.warnings],
     publicAccessToken,
+    isFinal: triggered.isOver,
   });
 }

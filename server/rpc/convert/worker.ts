@@ -1,5 +1,5 @@
 /** The worker's stream: messages ⇄ what the engine takes and says. */
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { PayloadSchema } from "#proto/hairtrigger/v1/payload_pb.js";
 import {
   type Acknowledgement,
@@ -15,27 +15,40 @@ import {
   type HeldInstruction,
   HeldInstructionSchema,
   type Hello,
+  KeepWaitingSchema,
   type LostLease,
   LostLeaseSchema,
   ReleasedSchema,
   type Resume,
   ResumeSchema,
   RetrySchema,
+  type Waiting,
+  type WaitOutcomeSchema,
   type Welcome,
   WelcomeSchema,
 } from "#proto/hairtrigger/worker/v1/worker_pb.js";
 import type { OpenSessionRequest } from "#proto/hairtrigger/worker/v1/worker_service_pb.js";
 import { invalidRequest, rejectIfAny, type Violation } from "../../domain/error.js";
 import { engineFailure } from "../../domain/failure.js";
-import { queueId } from "../../domain/ids.js";
+import { isId, queueId } from "../../domain/ids.js";
 import { decodeLease, encodeLease, type Lease } from "../../domain/lease.js";
 import type { Limits } from "../../domain/limits.js";
 import { outputFailure } from "../../domain/payload.js";
-import type { ClaimedRun, HeldLease, Instruction, OpenSession, Report } from "../../engine/engine.js";
+import type { WaitTarget } from "../../domain/wait.js";
+import type {
+  AssignedRun,
+  ClaimedRun,
+  HeldLease,
+  Instruction,
+  OpenSession,
+  Report,
+  WaitOutcome,
+} from "../../engine/engine.js";
 import { PROTOCOL_VERSION } from "../protocol-version.js";
-import { failureOfWire } from "./failure.js";
+import { failureOfWire, wireFailure } from "./failure.js";
 import { decodePayload } from "./payload.js";
 import { completeSpec } from "./spec.js";
+import { wireStatus } from "./status.js";
 import { declarationOf, queueDeclarationOf } from "./task.js";
 import { durationOf, msOfDuration, timestampOf } from "./time.js";
 
@@ -106,6 +119,9 @@ export function reportsOf(message: OpenSessionRequest, limits: Limits): readonly
     ...message.started.map(({ lease }) => decoded(lease, (own) => ({ kind: "started", lease: own }))),
     ...message.completed.map((item) => decoded(item.lease, (own) => completedOf(item, own, limits))),
     ...message.failed.map((item) => decoded(item.lease, (own) => failedOf(item, own))),
+    ...message.waiting.map((item, index) =>
+      decoded(item.lease, (own) => ({ kind: "waiting", lease: own, target: targetOf(item, index) })),
+    ),
     ...message.ended.map(({ lease }) => decoded(lease, (own) => ({ kind: "ended", lease: own }))),
     ...message.interrupted.map(({ lease, codeRunsOn }) =>
       decoded(lease, (own) => ({ kind: "interrupted", lease: own, codeEnded: !codeRunsOn })),
@@ -129,6 +145,13 @@ function completedOf({ output }: Completed, lease: Lease, limits: Limits): Repor
   return { kind: "completed", lease, output: stored === undefined ? undefined : toBinary(PayloadSchema, stored) };
 }
 
+/** @throws AppError INVALID_REQUEST for a target of a kind, or an id of a form, that nobody can wait for. */
+function targetOf({ waitingFor }: Waiting, index: number): WaitTarget {
+  const waitpoint = waitingFor?.waitpoint;
+  if (waitpoint?.case === "runId" && isId("run", waitpoint.value)) return { kind: "run", runId: waitpoint.value };
+  throw invalidRequest(`waiting[${index}].waitingFor`, "A run waits for a run");
+}
+
 function failedOf({ failure, retryDelay }: Failed, lease: Lease): Report {
   return {
     kind: "failed",
@@ -140,15 +163,23 @@ function failedOf({ failure, retryDelay }: Failed, lease: Lease): Report {
 
 /** The answer to a report. @param lease as the worker wrote it. */
 export function acknowledgementOf(lease: Uint8Array, instruction: Instruction): Acknowledgement {
-  return create(AcknowledgementSchema, { lease, instruction: instructionOf(lease, instruction) });
+  // That it goes on is told by a `Resume`, on its way already or with the answer to the next hello.
+  const told = instruction.kind === "resume" ? ({ kind: "keepWaiting" } as const) : instruction;
+  return create(AcknowledgementSchema, { lease, instruction: instructionOf(lease, told) });
 }
 
 /** The answer for a lease of a hello. @param lease as the worker wrote it. */
 export function heldInstructionOf(lease: Uint8Array, instruction: Instruction): HeldInstruction {
-  return create(HeldInstructionSchema, { lease, instruction: instructionOf(lease, instruction) });
+  if (instruction.kind !== "resume") {
+    return create(HeldInstructionSchema, { lease, instruction: instructionOf(lease, instruction) });
+  }
+  const { lease: own } = instruction;
+  // Whether its queue has a limit is not asked for the few runs that are resumed in between connections.
+  const value = { lease: encodeLease(own), runId: own.runId, confirmFirst: true, waitingLease: lease };
+  return create(HeldInstructionSchema, { lease, instruction: { case: "resume", value } });
 }
 
-function instructionOf(lease: Uint8Array, instruction: Instruction) {
+function instructionOf(lease: Uint8Array, instruction: Exclude<Instruction, { readonly kind: "resume" }>) {
   switch (instruction.kind) {
     case "goOn":
       return { case: "goOn", value: create(GoOnSchema) } as const;
@@ -156,6 +187,8 @@ function instructionOf(lease: Uint8Array, instruction: Instruction) {
       return { case: "finished", value: create(FinishedSchema) } as const;
     case "released":
       return { case: "released", value: create(ReleasedSchema) } as const;
+    case "keepWaiting":
+      return { case: "keepWaiting", value: create(KeepWaitingSchema) } as const;
     case "retry": {
       const { attempt, delayMs } = instruction;
       const value = create(RetrySchema, { lease: encodeLease(instruction.lease), attempt, delay: durationOf(delayMs) });
@@ -197,15 +230,28 @@ export function assignmentOf({ run, spec, metadataJson, isLimited }: ClaimedRun)
     tags: [...run.tags],
     metadataJson: metadataJson ?? "",
     activeBefore: durationOf(run.earlierActiveMs),
+    rejoinAttempt: run.rejoinAttempt ?? 0,
   });
 }
 
-export function resumeOf({ run, isLimited }: ClaimedRun): Resume {
+export function resumeOf({ run, isLimited, outcome }: AssignedRun): Resume {
   const { id: runId, fence, reportFence } = run;
   return create(ResumeSchema, {
     lease: encodeLease({ runId, fence }),
     runId,
     confirmFirst: isLimited,
     waitingLease: encodeLease({ runId, fence: reportFence ?? fence }),
+    outcome: outcome === undefined ? undefined : wireOutcomeOf(outcome),
   });
+}
+
+function wireOutcomeOf({ result: { run, output, failure } }: WaitOutcome): MessageInitShape<typeof WaitOutcomeSchema> {
+  const value = {
+    runId: run.id,
+    taskId: run.taskId,
+    status: wireStatus(run.status),
+    output: output === undefined ? undefined : fromBinary(PayloadSchema, output),
+    error: failure === undefined || run.status === "COMPLETED" ? undefined : wireFailure(failure),
+  };
+  return { outcome: { case: "run", value } };
 }

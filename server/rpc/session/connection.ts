@@ -114,8 +114,6 @@ export class SessionConnection {
     const session = this.#session;
     if (session === undefined) throw invalidRequest("hello", "The first message of a connection is a hello");
     session.noteMessage();
-    if (message.waiting.length > 0)
-      throw invalidRequest("waiting", "Waits are not served by this version of the server");
     if (message.draining) {
       this.#isDraining = true;
       session.setPlaces(0);

@@ -111,6 +111,10 @@ class LiveStore implements EmbeddedStore {
     return this.#call("readRunDetails", ids);
   }
 
+  readRunResults(ids: readonly port.RunRef[]): ReturnType<port.Store["readRunResults"]> {
+    return this.#call("readRunResults", ids);
+  }
+
   listRuns(query: port.RunQuery): Promise<port.RunPage> {
     return this.#call("listRuns", query);
   }

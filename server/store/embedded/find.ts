@@ -3,7 +3,7 @@ import type { RunState } from "../../domain/run.js";
 import type { FindRuns } from "../store.js";
 import type { Context } from "./context.js";
 import type { SqlValue } from "./database.js";
-import { FINAL_FROM, RUN_COLUMNS, readRun } from "./run-row.js";
+import { FINAL_FROM, placeNumber, RUN_COLUMNS, readRun } from "./run-row.js";
 import { readSessionRow } from "./sessions.js";
 
 /** A text without runs for this query: an environment or session that nothing is stored of. */
@@ -38,6 +38,15 @@ function whereOf(context: Context, query: FindRuns): Where {
       const env = context.names.findEnvironment(query.environment);
       if (env === undefined) return undefined;
       return [`parent = ? AND env = ? AND place < ${FINAL_FROM} ORDER BY created_ms`, query.parentRunId, env];
+    }
+    case "waiting": {
+      const env = context.names.findEnvironment(query.environment);
+      if (env === undefined) return undefined;
+      return [
+        `waiting_for IN (SELECT value FROM json_each(?)) AND env = ? AND place = ${placeNumber("WAITING")}`,
+        JSON.stringify(query.waitingFor),
+        env,
+      ];
     }
   }
 }

@@ -67,6 +67,7 @@ type PackedRun = readonly [
   attemptActiveMs: RunState["attemptActiveMs"],
   earlierActiveMs: RunState["earlierActiveMs"],
   key: PackedKey | undefined,
+  rejoinAttempt: RunState["rejoinAttempt"],
 ];
 
 function packRun(run: RunState): PackedRun {
@@ -122,6 +123,7 @@ function packRun(run: RunState): PackedRun {
     run.attemptActiveMs,
     run.earlierActiveMs,
     key === undefined ? undefined : [key.recordHash, key.text, key.scope, key.expiresAtMs],
+    run.rejoinAttempt,
   ];
 }
 
@@ -158,6 +160,7 @@ function unpackRun(packed: PackedRun): RunState {
     fence: packed[27],
     reportFence: packed[28] ?? undefined,
     waitingFor: packed[29] ?? undefined,
+    rejoinAttempt: packed[50] ?? undefined,
     awaited: packed[30],
     todo: packed[31],
     batchId: packed[32] ?? undefined,

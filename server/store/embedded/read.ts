@@ -1,7 +1,7 @@
 /** Runs as readers see them. */
 import type { Failure } from "../../domain/failure.js";
 import type { AttemptSummary, RunState } from "../../domain/run.js";
-import type { LogLine, RelatedRun, RunDetail, RunRef } from "../store.js";
+import type { LogLine, RelatedRun, RunDetail, RunRef, RunResult } from "../store.js";
 import { completedAttempt, findRun } from "./change.js";
 import { readMetadata, specOf } from "./claim.js";
 import type { Context } from "./context.js";
@@ -17,6 +17,29 @@ export function readRuns(context: Context, refs: readonly RunRef[]): readonly (R
 
 export function readRunDetails(context: Context, refs: readonly RunRef[]): readonly (RunDetail | undefined)[] {
   return refs.map((ref) => readDetail(context, ref));
+}
+
+export function readRunResults(context: Context, refs: readonly RunRef[]): readonly (RunResult | undefined)[] {
+  return refs.map((ref) => readResult(context, ref));
+}
+
+const RESULT_SQL = `SELECT ${RUN_COLUMNS}, output FROM runs WHERE id = ? AND env = ?`;
+
+function readResult(context: Context, { environment, runId }: RunRef): RunResult | undefined {
+  const id = runIdBytes(runId);
+  const env = context.names.findEnvironment(environment);
+  const row = id === undefined || env === undefined ? undefined : context.db.get(RESULT_SQL, id, env);
+  if (row === undefined) return undefined;
+  const stored = readRun(row, context.names);
+  if (!stored.hasResults) {
+    return { run: stored.state, output: optionalBytesAt(row, RUN_COLUMN_COUNT), failure: undefined };
+  }
+  const results = context.db.get("SELECT attempts, failure, output FROM results WHERE run = ?", stored.row);
+  return {
+    run: stored.state,
+    output: results === undefined ? undefined : optionalBytesAt(results, 2),
+    failure: failureOf(results),
+  };
 }
 
 function readDetail(context: Context, { environment, runId }: RunRef): RunDetail | undefined {

@@ -78,7 +78,8 @@ export const RUN_COLUMNS = `id, key_hash, fixed, json_array(
  row, env, task, place, version, queue, partition, target, order_ms, fence, attempt, session, report_fence,
  pick_up_ms, pick_up_failures, interruptions, created_ms, updated_ms, started_ms, finished_ms, attempt_started_ms,
  active_since_ms, attempt_active_ms, earlier_active_ms, due_ms, delayed_until_ms, expire_ms, expired_ms,
- policy_max_attempts, attempt_max_duration_s, deadline_ms, retry_ms, waiting_for, awaited, todo, tags, has_results)`;
+ policy_max_attempts, attempt_max_duration_s, deadline_ms, retry_ms, waiting_for, awaited, todo, tags, has_results,
+ rejoin_attempt)`;
 
 /** How many columns {@link RUN_COLUMNS} gives; a query may add its own behind them. */
 export const RUN_COLUMN_COUNT = 4;
@@ -121,6 +122,7 @@ export function readRun(row: Row, names: Names): StoredRun {
     fence: numberAt(values, 9),
     reportFence: optionalNumberAt(values, 12),
     waitingFor: optionalTextAt(values, 32),
+    rejoinAttempt: optionalNumberAt(values, 37),
     awaited: numberAt(values, 33) === 1,
     todo: numberAt(values, 34),
     key: keyOf(row, fixed),
@@ -205,6 +207,7 @@ const CHANGING: readonly Column[] = [
   ["deadline_ms", (run) => run.deadlineMs ?? null],
   ["retry_ms", (run) => run.retryAtMs ?? null],
   ["waiting_for", (run) => run.waitingFor ?? null],
+  ["rejoin_attempt", (run) => run.rejoinAttempt ?? null],
   ["awaited", (run) => (run.awaited ? 1 : 0)],
   ["todo", (run) => run.todo],
   ["tags", (run) => (run.tags.length === 0 ? null : JSON.stringify(run.tags))],

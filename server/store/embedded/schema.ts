@@ -122,8 +122,14 @@ CREATE TABLE secret_keys (
 ) WITHOUT ROWID;
 `;
 
+/** Waits: who waits for what is found without a scan; since which attempt waits are re-joined. */
+const WAITS = `
+ALTER TABLE runs ADD COLUMN rejoin_attempt INTEGER;
+CREATE INDEX runs_waiting ON runs (waiting_for) WHERE waiting_for IS NOT NULL;
+`;
+
 /** MIGRATIONS[n] leads from version n to n + 1. */
-const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS];
+const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS, WAITS];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

@@ -11,7 +11,7 @@ import { appendLogs } from "./logs.js";
 import { probe } from "./probe.js";
 import { purge } from "./purge.js";
 import { changeQueue, listQueues, readQueue } from "./queues.js";
-import { readRunDetails, readRuns } from "./read.js";
+import { readRunDetails, readRunResults, readRuns } from "./read.js";
 import { closeSession, keepSessions, lapseSessions, listSessions, openSession } from "./sessions.js";
 import { endLingering } from "./slots.js";
 import { listTasks, registerTasks } from "./tasks.js";
@@ -38,6 +38,7 @@ const WRITE_VERBS = {
 const READ_VERBS = {
   readRuns,
   readRunDetails,
+  readRunResults,
   listRuns,
   findRuns,
   listTasks,

@@ -40,5 +40,9 @@ export function whereOf(query: FindRuns): Where {
       const filter = { environment, parentRunId: { $exists: true, $eq: parentRunId }, status: { $in: LIVE_STATUSES } };
       return { filter, sort: { createdAtMs: 1 } };
     }
+    case "waiting": {
+      const waitingFor = { $exists: true, $in: [...query.waitingFor] };
+      return { filter: { environment: query.environment, waitingFor, status: "WAITING" }, sort: { waitingFor: 1 } };
+    }
   }
 }

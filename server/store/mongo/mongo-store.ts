@@ -25,7 +25,7 @@ import { listRuns } from "./list.js";
 import { appendLogs, type LogsDoc } from "./logs.js";
 import { type PurgeCursor, purge } from "./purge.js";
 import { changeQueue, listQueues, readQueue } from "./queues.js";
-import { readRunDetails, readRuns } from "./read.js";
+import { readRunDetails, readRunResults, readRuns } from "./read.js";
 import { repair } from "./repair.js";
 import type { RunDoc } from "./run-doc.js";
 import { createServers } from "./servers.js";
@@ -197,6 +197,10 @@ class LiveStore implements MongoStore {
 
   readRuns(ids: readonly port.RunRef[]): ReturnType<port.Store["readRuns"]> {
     return this.#call((context) => readRuns(context, ids));
+  }
+
+  readRunResults(ids: readonly port.RunRef[]): ReturnType<port.Store["readRunResults"]> {
+    return this.#call((context) => readRunResults(context, ids));
   }
 
   readRunDetails(ids: readonly port.RunRef[]): ReturnType<port.Store["readRunDetails"]> {

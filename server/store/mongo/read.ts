@@ -1,6 +1,6 @@
 /** Runs as readers see them. */
 import type { AttemptSummary, RunState } from "../../domain/run.js";
-import type { RelatedRun, RunDetail, RunRef } from "../store.js";
+import type { RelatedRun, RunDetail, RunRef, RunResult } from "../store.js";
 import { bytesOf } from "./claim.js";
 import { filterOf } from "./client.js";
 import type { Context } from "./context.js";
@@ -63,6 +63,19 @@ export async function readRunDetails(
       parent: at(doc.parentRunId),
       children: children[index] ?? [],
     };
+  });
+}
+
+export async function readRunResults(
+  context: Context,
+  refs: readonly RunRef[],
+): Promise<readonly (RunResult | undefined)[]> {
+  const runIds = refs.map(({ runId }) => runId);
+  const docs = await context.runs.findByIds(runIds, { spec: 0, meta: 0, attempts: 0 });
+  return refs.map(({ environment, runId }) => {
+    const doc = docs.get(runId);
+    if (doc?.environment !== environment) return undefined;
+    return { run: readState(doc), output: bytesOf(doc.output), failure: doc.failure };
   });
 }
 

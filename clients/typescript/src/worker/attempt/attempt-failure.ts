@@ -9,6 +9,7 @@ export type EngineFailureCode =
   | "TASK_INPUT_ERROR"
   | "TASK_OUTPUT_ERROR"
   | "HANDLE_ERROR_ERROR"
+  | "TASK_DID_CONCURRENT_WAIT"
   | "PAYLOAD_STORE_UNAVAILABLE";
 
 /** Ends an attempt with a code of §12.3. */
@@ -62,6 +63,7 @@ function judgeEngine(code: EngineFailureCode): FailureVerdict {
     case "TASK_INPUT_ERROR":
     case "TASK_OUTPUT_ERROR":
     case "HANDLE_ERROR_ERROR":
+    case "TASK_DID_CONCURRENT_WAIT":
       return FINAL;
   }
 }

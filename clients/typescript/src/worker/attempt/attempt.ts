@@ -13,10 +13,20 @@
  * - What nobody uses costs nothing: without hooks there are two promises, and the AbortController is made when somebody asks for the signal.
  */
 
+import { systemClock } from "../../clock.js";
 import { engineFailure, failureOf } from "../../convert/failure.js";
 import { payloadMessage, payloadValue } from "../../convert/payload.js";
 import type { RunSpec } from "../../gen/hairtrigger/v1/run_pb.js";
-import { enterRun, type LogRecord, type RunContext, type TaskRunContext } from "../../run-context.js";
+import type { WaitOutcome } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
+import { newRequestId } from "../../request-id.js";
+import {
+  enterRun,
+  type LogRecord,
+  type RunContext,
+  type TaskRunContext,
+  type WaitCall,
+  type WaitDescription,
+} from "../../run-context.js";
 import type { ParseValue } from "../../schema.js";
 import type { CompleteResult, HookParams, HookSet } from "../../task-hooks.js";
 import type { AttemptInput, RunningAttempt } from "../session/execution.js";
@@ -27,6 +37,7 @@ import { outputBytes } from "./output-size.js";
 import { decideRetry } from "./retry-decision.js";
 import type { RetryPolicy } from "./retry-policy.js";
 import type { TaskPlan } from "./task-plan.js";
+import { createWaitLedger, type WaitLedger } from "./wait-ledger.js";
 
 export interface AttemptParams {
   readonly input: AttemptInput;
@@ -61,10 +72,19 @@ export class Attempt implements RunningAttempt, RunContext {
   #body: Promise<unknown> | undefined;
   /** Registered by the attempt itself (HOK-9a). */
   #onCancel: readonly NonNullable<HookSet["onCancel"]>[] = [];
+  #isWaiting = false;
+  #beginning: Promise<unknown> | undefined;
+  readonly #waits: WaitLedger;
 
   constructor(params: AttemptParams) {
     this.#params = params;
     this.ctx = params.ctx;
+    this.#waits = createWaitLedger({
+      runId: params.ctx.run.id,
+      rejoinAttempt: params.input.rejoinAttempt,
+      isRejoining: params.plan.definition.rejoin ?? true,
+      newRequestId: () => newRequestId(systemClock),
+    });
   }
 
   get taskId(): string {
@@ -93,6 +113,31 @@ export class Attempt implements RunningAttempt, RunContext {
 
   log(line: LogRecord): void {
     this.#params.logLine(this.ctx.run.id, this.ctx.attempt.number, line);
+  }
+
+  async wait<T>(call: WaitCall<T>): Promise<T> {
+    if (this.#isWaiting && !this.#isOver) this.#failConcurrentWait();
+    if (this.#isWaiting || this.#isOver) return never();
+    this.#isWaiting = true;
+    try {
+      const lease = this.#params.input.lease();
+      if (lease === undefined) return await never();
+      const requestId = this.#waits.next(call.identity);
+      const beginning = call.begin({ requestId, lease });
+      this.#beginning = beginning;
+      const begun = await beginning;
+      this.#waits.made(requestId);
+      if ("result" in begun) return await begun.result;
+      const { waitingFor, description } = begun;
+      await this.#callWaitHooks("onWait", description);
+      const outcome = await new Promise<WaitOutcome | undefined>((resolve) => {
+        if (!this.#isDecided && !this.#isOver) this.#params.input.wait(waitingFor, resolve);
+      });
+      await this.#callWaitHooks("onResume", description);
+      return await call.finish(outcome);
+    } finally {
+      this.#isWaiting = false;
+    }
   }
 
   tagsChanged(tags: readonly string[]): void {
@@ -125,6 +170,18 @@ export class Attempt implements RunningAttempt, RunContext {
     this.#enter(() => {
       this.#part(callHooks(onCancel, { ...this.#hookParams(), runPromise }, this.#hookThrew("onCancel")));
     });
+  }
+
+  async #callWaitHooks(name: "onWait" | "onResume", wait: WaitDescription): Promise<void> {
+    const hooks = this.#params.plan.hooks[name];
+    if (hooks.length > 0) await callHooks(hooks, { ...this.#hookParams(), wait }, this.#hookThrew(name));
+  }
+
+  /** TAW-7. The code goes nowhere from here: both waits never settle. */
+  #failConcurrentWait(): void {
+    const fail = (): void => void this.failUncaught(new AttemptError("TASK_DID_CONCURRENT_WAIT", CONCURRENT_WAIT));
+    // What the first wait was asked to make is made: the end of the run must not overtake it.
+    void Promise.resolve(this.#beginning).then(fail, fail);
   }
 
   /** An error that nobody caught and that belongs to this attempt. False: it came after the outcome, and changes nothing. */
@@ -282,6 +339,15 @@ export class Attempt implements RunningAttempt, RunContext {
     this.#parts -= 1;
     if (this.#parts === 0) this.#params.input.onEnded();
   }
+}
+
+const CONCURRENT_WAIT =
+  "Parallel waits are not supported: a run can wait for one thing at a time. To wait for several runs use " +
+  "batchTriggerAndWait or batch.triggerByTaskAndWait";
+
+/** What code that has no future awaits. */
+function never(): Promise<never> {
+  return new Promise(() => undefined);
 }
 
 /** HOK-5: a failed schema, and a `catchError` that threw (CRASHED), call neither `onFailure` nor `onComplete`. */

@@ -16,6 +16,8 @@ export interface HookPlan {
   readonly onFailure: readonly NonNullable<AnyHookSet["onFailure"]>[];
   readonly onComplete: readonly NonNullable<AnyHookSet["onComplete"]>[];
   readonly onCancel: readonly NonNullable<AnyHookSet["onCancel"]>[];
+  readonly onWait: readonly NonNullable<AnyHookSet["onWait"]>[];
+  readonly onResume: readonly NonNullable<AnyHookSet["onResume"]>[];
   readonly cleanup: readonly NonNullable<AnyHookSet["cleanup"]>[];
   readonly middleware: readonly NonNullable<AnyHookSet["middleware"]>[];
   readonly catchError: readonly NonNullable<AnyHookSet["catchError"]>[];
@@ -33,6 +35,8 @@ export function hookPlan(own: AnyHookSet, global: readonly HookSet[]): HookPlan 
     onFailure: pick("onFailure"),
     onComplete: pick("onComplete"),
     onCancel: pick("onCancel"),
+    onWait: pick("onWait"),
+    onResume: pick("onResume"),
     cleanup: pick("cleanup"),
     middleware: pick("middleware"),
     catchError: [own, ...global].flatMap((set) => set.catchError ?? set.handleError ?? []),

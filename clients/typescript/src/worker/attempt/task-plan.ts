@@ -7,7 +7,7 @@ import { type HookPlan, hookPlan } from "./hooks.js";
 import { type RetryPolicy, resolveRetryPolicy } from "./retry-policy.js";
 
 export interface TaskPlan {
-  readonly definition: Pick<TaskDefinition, "id" | "run" | "parse">;
+  readonly definition: Pick<TaskDefinition, "id" | "run" | "parse" | "rejoin">;
   /** As registered by now. */
   readonly hooks: HookPlan;
   /** Task → worker configuration → default; the trigger's `maxAttempts` comes on top. */

@@ -1,5 +1,6 @@
 /** A run in a worker: what it is made of. How it changes is in executions.ts. */
-import type { Assignment } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
+import type { WaitingFor } from "../../gen/hairtrigger/v1/run_pb.js";
+import type { Assignment, WaitOutcome } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import type { Deadline } from "../deadlines.js";
 import { leaseKey } from "./held-leases.js";
 import { msOf } from "./messages.js";
@@ -22,11 +23,21 @@ export interface AttemptInput {
   readonly activeBeforeMs: number;
   /** The run's lease at the moment; undefined once it must make no further call (RUN-6). */
   readonly lease: () => Uint8Array | undefined;
+  /** The attempt since which waits are re-joined (TAW-10a). */
+  readonly rejoinAttempt: number;
+  /**
+   * Blocks the run, which gives up its slot and its place; `onResume` is called when it goes on, or never. Without effect for an attempt
+   * that is over, or waits already.
+   */
+  readonly wait: (waitingFor: WaitingFor, onResume: OnResume) => void;
   /** Called once, unless the attempt was aborted or cancelled before. */
   readonly onOutcome: (outcome: AttemptOutcome) => void;
   /** Called once, when no code of the attempt goes on. */
   readonly onEnded: () => void;
 }
+
+/** @param outcome what came of that which the run waited for; undefined: to be asked for. */
+export type OnResume = (outcome: WaitOutcome | undefined) => void;
 
 /** Starts the code of an attempt; `maxDurationMs` undefined: no limit. Must not throw. */
 export type StartAttempt = (input: AttemptInput) => {
@@ -41,11 +52,23 @@ export type Phase =
       readonly kind: "running";
       readonly attempt: RunningAttempt;
       readonly limit: Deadline | undefined;
+      /** Of its maxDuration, at `sinceMs`; undefined: no limit. */
+      readonly leftMs: number | undefined;
       readonly sinceMs: number;
     }
+  | ({ readonly kind: "waiting" } & Wait)
+  | ({ readonly kind: "resuming"; readonly outcome: WaitOutcome | undefined } & Wait)
   | { readonly kind: "reporting" }
   | { readonly kind: "pausing"; readonly until: Deadline }
   | { readonly kind: "lingering"; readonly grace: Deadline | undefined };
+
+/** A blocked run: its code goes on when `onResume` is called, and is forgotten with it otherwise. */
+interface Wait {
+  readonly attempt: RunningAttempt;
+  readonly onResume: OnResume;
+  /** What is left of its maxDuration, in milliseconds; undefined: no limit. */
+  readonly leftMs: number | undefined;
+}
 
 export interface Execution {
   readonly runId: string;
@@ -65,6 +88,8 @@ export interface Held {
   starts: number;
   codeRuns: boolean;
   activeBeforeMs: number;
+  /** Of the present attempt; undefined: no limit. */
+  maxDurationMs: number | undefined;
   assignedAtMs: number;
   isConfirmed: boolean;
   takesPlace: boolean;
@@ -74,7 +99,10 @@ export interface Held {
   isListed: boolean;
   report: Report | undefined;
   isQueued: boolean;
-  /** A `started` was sent and then overtaken by another report: its answer is still to come, and says nothing any more. */
+  /** How the attempt ended while it waited, kept until the server has said where the run is. */
+  outcome: AttemptOutcome | undefined;
+  rejoinAttempt: number;
+  /** A `started` or a `waiting` was sent and then overtaken by another report: its answer is still to come, and says nothing any more. */
   isStartStale: boolean;
   /** The server was told that code goes on, or may think so: it waits for `ended` to free the slot. */
   owesEnded: boolean;
@@ -92,6 +120,7 @@ export function newHeld(assignment: Assignment, nowMs: number): Held {
     starts: 0,
     codeRuns: false,
     activeBeforeMs: msOf(assignment.activeBefore) ?? 0,
+    maxDurationMs: undefined,
     assignedAtMs: nowMs,
     isConfirmed: false,
     takesPlace: false,
@@ -99,6 +128,8 @@ export function newHeld(assignment: Assignment, nowMs: number): Held {
     isListed: false,
     report: undefined,
     isQueued: false,
+    outcome: undefined,
+    rejoinAttempt: Math.max(1, assignment.rejoinAttempt),
     isStartStale: false,
     owesEnded: false,
   };

@@ -6,7 +6,10 @@
  *   assign ──▶ confirming ──go on──▶ running ──outcome──▶ reporting ──finished, released──▶ (gone)
  *     └─────(unlimited queue)────────▶ ▲  │                   │
  *                                      │  │                   └─retry─▶ pausing ──pause over──▶ running
- *                                      └──┼───────────────────────────────┘
+ *                                      ├──┼───────────────────────────────┘
+ *          resuming ──go on, or at once┘  ├──wait──▶ waiting ──code ended──▶ reporting
+ *              ▲                          │             │
+ *              └──────────resume──────────┼─────────────┘
  *              cancel, time-out, interruption, fence, lost lease
  *                                         ▼
  *                                     lingering ──code ended, or 30 s──▶ `ended` reported, if the lease is still held ──▶ (gone)
@@ -14,15 +17,26 @@
  * Invariants:
  * - At most one report of a run is unacknowledged, and it is kept until it is answered, over any number of connections.
  * - A run takes a place from its assignment to its outcome, through short retry pauses (RTY-5), and while its code lingers, 30 s at most
- *   (CAN-3). Waiting for an acknowledgement takes none.
- * - No code of an attempt begins before the server's word: the assignment, or the answer to `started` (limited queues).
+ *   (CAN-3). Waiting for an acknowledgement takes none, nor does waiting for another run: its continuation is a closure in memory.
+ * - No code of an attempt begins, and none goes on after a wait, before the server's word: the assignment or the resume, or the answer to
+ *   `started` (limited queues).
  * - A lease is held as held-leases.ts says; only messages of the server change that set.
  */
-import type { Assignment } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
+import { create } from "@bufbuild/protobuf";
+import type { WaitingFor } from "../../gen/hairtrigger/v1/run_pb.js";
+import { type Assignment, AssignmentSchema } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import type { Deadlines } from "../deadlines.js";
-import { type Execution, type Held, isUnconfirmed, newHeld, type StartAttempt } from "./execution.js";
+import {
+  type Execution,
+  type Held,
+  isUnconfirmed,
+  newHeld,
+  type OnResume,
+  type Phase,
+  type StartAttempt,
+} from "./execution.js";
 import { HeldLeases, leaseKey } from "./held-leases.js";
-import type { AttemptOutcome, Instruction, Report, ReportEntry } from "./report.js";
+import type { AttemptOutcome, Instruction, Report, ReportEntry, ResumeOrder } from "./report.js";
 import { ReportQueue } from "./report-queue.js";
 
 export interface ExecutionsParams {
@@ -75,9 +89,19 @@ export class Executions {
     return open;
   }
 
+  /** Those of them that do more than wait. */
+  get busy(): number {
+    let busy = 0;
+    for (const run of this.#runs.values()) {
+      const isIdle = run.report === undefined && (run.phase.kind === "waiting" || run.phase.kind === "lingering");
+      if (!isIdle) busy += 1;
+    }
+    return busy;
+  }
+
   /** Runs with code under way, for warnings. */
   *executing(): Generator<Execution> {
-    for (const run of this.#runs.values()) if (run.codeRuns) yield run;
+    for (const run of this.#runs.values()) if (run.codeRuns && run.phase.kind !== "waiting") yield run;
   }
 
   // ── messages of the server ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -90,6 +114,24 @@ export class Executions {
     if (this.#stopReason !== undefined) this.#interrupt(run, this.#stopReason);
     else if (assignment.confirmFirst) this.#report(run, { kind: "started" });
     else this.#start(run);
+  }
+
+  /** A waiting run goes on. What is not held any more, and what comes too late for a stopping worker, goes back. */
+  resume(waitingLease: Uint8Array, order: ResumeOrder): void {
+    const run = this.#runs.get(leaseKey(waitingLease));
+    if (run !== undefined) {
+      const answered = run.report;
+      this.#reports.settle(run);
+      this.#resume(run, order, answered);
+      return;
+    }
+    this.held.remove(waitingLease);
+    this.held.add(order.lease);
+    const { lease, runId } = order;
+    const gone = newHeld(create(AssignmentSchema, { lease, runId }), this.#params.monotonicMs());
+    gone.phase = { kind: "lingering", grace: undefined };
+    this.#runs.set(gone.key, gone);
+    this.#report(gone, { kind: "interrupted", codeRunsOn: false });
   }
 
   cancel(lease: Uint8Array, runId: string, reason: string): void {
@@ -131,7 +173,11 @@ export class Executions {
     run.isListed = false;
     run.isFenced = false;
     const isKnownEnd = instruction.kind === "cancel" && run.phase.kind === "lingering" && !wasFenced;
-    if (instruction.kind !== "goOn" && instruction.kind !== "keepWaiting" && !isKnownEnd)
+    if (instruction.kind === "resume" && wasFenced) {
+      // Given up before it was given back: the new lease is, too.
+      this.#rename(run, instruction.lease);
+      this.#interrupt(run, fenced());
+    } else if (instruction.kind !== "goOn" && instruction.kind !== "keepWaiting" && !isKnownEnd)
       this.#follow(run, instruction);
     else if (wasFenced) this.#interrupt(run, fenced());
     else if (run.report !== undefined) this.#reports.enqueue(run);
@@ -144,16 +190,20 @@ export class Executions {
     switch (instruction.kind) {
       case "goOn":
         if (answered?.kind === "started" && run.phase.kind === "confirming") this.#start(run);
+        else if (answered?.kind === "started" && run.phase.kind === "resuming") this.#goOn(run, run.phase);
         else if (run.phase.kind === "lingering" && !run.codeRuns) this.#report(run, { kind: "ended" });
         return;
       case "keepWaiting":
+        // An outcome that met the run on its way out of the wait is reported when that has arrived here.
+        if (answered?.kind === "completed" || answered?.kind === "failed") run.outcome = answered;
+        else if (run.phase.kind === "waiting" && run.outcome !== undefined) this.#outcome(run, run.outcome);
         return;
       case "retry":
         this.#rename(run, instruction.lease);
         this.#pause(run, instruction.attempt, instruction.delayMs);
         return;
       case "resume":
-        this.#rename(run, instruction.lease);
+        this.#resume(run, instruction, answered);
         return;
       case "cancel":
         this.#cancel(run, instruction.reason);
@@ -261,9 +311,13 @@ export class Executions {
       assignment: run.assignment,
       attempt: run.attempt,
       activeBeforeMs: run.activeBeforeMs,
-      lease: () => (run.starts === starts && (isStarting || run.phase.kind === "running") ? run.lease : undefined),
+      lease: () => (run.starts === starts && (isStarting || hasCode(run)) ? run.lease : undefined),
+      rejoinAttempt: run.rejoinAttempt,
+      wait: (waitingFor, onResume) => {
+        if (run.starts === starts) this.#wait(run, waitingFor, onResume);
+      },
       onOutcome: (outcome) => {
-        if (run.starts === starts && run.phase.kind === "running") this.#outcome(run, outcome);
+        if (run.starts === starts && hasCode(run)) this.#outcome(run, outcome);
       },
       onEnded: () => {
         if (run.starts === starts) this.#codeEnded(run);
@@ -273,16 +327,29 @@ export class Executions {
     const limit =
       maxDurationMs === undefined
         ? undefined
-        : this.#params.deadlines.set(maxDurationMs, () => this.#timeOut(run, starts, maxDurationMs));
-    run.phase = { kind: "running", attempt, limit, sinceMs: this.#params.monotonicMs() };
+        : this.#params.deadlines.set(maxDurationMs, () => this.#timeOut(run, starts));
+    run.maxDurationMs = maxDurationMs;
+    run.phase = { kind: "running", attempt, limit, leftMs: maxDurationMs, sinceMs: this.#params.monotonicMs() };
     isStarting = false;
   }
 
   #outcome(run: Held, outcome: AttemptOutcome): void {
-    if (run.phase.kind !== "running") return;
-    run.phase.limit?.drop();
-    run.activeBeforeMs += this.#params.monotonicMs() - run.phase.sinceMs;
+    const { phase } = run;
+    if (phase.kind === "running") {
+      phase.limit?.drop();
+      run.activeBeforeMs += this.#params.monotonicMs() - phase.sinceMs;
+    } else if (run.report !== undefined) {
+      // The server has to learn of the wait, or of its end, first.
+      run.outcome = outcome;
+      return;
+    }
+    run.outcome = undefined;
     run.phase = { kind: "reporting" };
+    if (phase.kind === "waiting" || phase.kind === "resuming") {
+      this.#takePlace(run, false);
+      this.#report(run, outcome);
+      return;
+    }
     // A short pause is spent here, so its place is not offered to others in between.
     const keepsPlace =
       outcome.kind === "failed" &&
@@ -292,8 +359,54 @@ export class Executions {
     this.#report(run, outcome);
   }
 
+  #wait(run: Held, waitingFor: WaitingFor, onResume: OnResume): void {
+    const { phase } = run;
+    if (phase.kind !== "running") return;
+    const activeMs = this.#params.monotonicMs() - phase.sinceMs;
+    phase.limit?.drop();
+    run.activeBeforeMs += activeMs;
+    const leftMs = phase.leftMs === undefined ? undefined : Math.max(0, phase.leftMs - activeMs);
+    run.phase = { kind: "waiting", attempt: phase.attempt, onResume, leftMs };
+    this.#takePlace(run, false);
+    this.#report(run, { kind: "waiting", waitingFor });
+  }
+
+  /** @param answered what was said under the lease of the wait, and has this for an answer. */
+  #resume(run: Held, { lease, confirmFirst, outcome }: ResumeOrder, answered: Report | undefined): void {
+    const { phase } = run;
+    const isEnd = answered?.kind === "completed" || answered?.kind === "failed";
+    const ended = run.outcome ?? (isEnd ? answered : undefined);
+    this.#rename(run, lease);
+    if (ended !== undefined) {
+      run.outcome = undefined;
+      run.phase = { kind: "reporting" };
+      this.#report(run, ended);
+      return;
+    }
+    if (phase.kind !== "waiting" || this.#stopReason !== undefined) {
+      this.#interrupt(run, this.#stopReason ?? leaseLost());
+      return;
+    }
+    this.#takePlace(run, true);
+    run.isConfirmed = false;
+    run.assignedAtMs = this.#params.monotonicMs();
+    run.phase = { ...phase, kind: "resuming", outcome };
+    if (confirmFirst) this.#report(run, { kind: "started" });
+    else this.#goOn(run, run.phase);
+  }
+
+  #goOn(run: Held, { attempt, onResume, leftMs, outcome }: Extract<Phase, { readonly kind: "resuming" }>): void {
+    const { starts } = run;
+    const limit =
+      leftMs === undefined ? undefined : this.#params.deadlines.set(leftMs, () => this.#timeOut(run, starts));
+    run.phase = { kind: "running", attempt, limit, leftMs, sinceMs: this.#params.monotonicMs() };
+    if (run.outcome === undefined) onResume(outcome);
+    else this.#outcome(run, run.outcome);
+  }
+
   #pause(run: Held, attempt: number, delayMs: number): void {
     run.attempt = attempt;
+    run.rejoinAttempt = attempt;
     run.isConfirmed = true;
     // Code that an uncaught error went ahead of is not of the coming attempt.
     run.codeRuns = false;
@@ -306,9 +419,10 @@ export class Executions {
     run.phase = { kind: "pausing", until };
   }
 
-  #timeOut(run: Held, starts: number, maxDurationMs: number): void {
+  #timeOut(run: Held, starts: number): void {
     if (run.starts !== starts || run.phase.kind !== "running") return;
-    this.#linger(run, new Error(`Run exceeded its maximum duration of ${maxDurationMs / 1_000} seconds`));
+    const maxSeconds = (run.maxDurationMs ?? 0) / 1_000;
+    this.#linger(run, new Error(`Run exceeded its maximum duration of ${maxSeconds} seconds`));
     run.owesEnded = true;
     this.#report(run, { kind: "timedOut" });
   }
@@ -340,7 +454,7 @@ export class Executions {
   #linger(run: Held, reason: Error): void {
     const { phase } = run;
     this.#lingerAs(run, () => {
-      if (phase.kind === "running") phase.attempt.abort(reason);
+      if ("attempt" in phase) phase.attempt.abort(reason);
     });
   }
 
@@ -348,6 +462,9 @@ export class Executions {
   #lingerAs(run: Held, stop: () => void): void {
     const { phase } = run;
     if (phase.kind === "lingering") return;
+    run.outcome = undefined;
+    // A continuation that is dropped has ended.
+    if (phase.kind === "waiting" || phase.kind === "resuming") run.codeRuns = false;
     if (phase.kind === "running") phase.limit?.drop();
     if (phase.kind === "pausing") phase.until.drop();
     const grace = run.codeRuns
@@ -385,6 +502,8 @@ export class Executions {
     this.held.add(lease);
     this.#runs.delete(run.key);
     run.lease = lease;
+    // An answer that is still to come is for the lease before.
+    run.isStartStale = false;
     run.key = leaseKey(lease);
     this.#runs.set(run.key, run);
   }
@@ -414,6 +533,11 @@ export class Executions {
     for (const run of this.#runs.values()) if (run.runId === runId) newest = run;
     return newest;
   }
+}
+
+/** Code of the run is under way, or blocked. */
+function hasCode({ phase }: Held): boolean {
+  return phase.kind === "running" || phase.kind === "waiting" || phase.kind === "resuming";
 }
 
 function takesLease(instruction: Instruction): boolean {

@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { DurationSchema } from "@bufbuild/protobuf/wkt";
-import type { Acknowledgement, HeldInstruction } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
+import type { Acknowledgement, HeldInstruction, Resume } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import {
   CompletedSchema,
   EndedSchema,
@@ -10,9 +10,10 @@ import {
   InterruptedSchema,
   StartedSchema,
   TimedOutSchema,
+  WaitingSchema,
 } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import type { OpenSessionRequest } from "../../gen/hairtrigger/worker/v1/worker_service_pb.js";
-import type { Instruction, ReportEntry } from "./report.js";
+import type { Instruction, ReportEntry, ResumeOrder } from "./report.js";
 
 /** Puts a report into the list of its kind. */
 export function addReport(message: OpenSessionRequest, { lease, report }: ReportEntry): void {
@@ -29,6 +30,9 @@ export function addReport(message: OpenSessionRequest, { lease, report }: Report
       message.failed.push(create(FailedSchema, { lease, failure, maxAttempts, retryDelay }));
       return;
     }
+    case "waiting":
+      message.waiting.push(create(WaitingSchema, { lease, waitingFor: report.waitingFor }));
+      return;
     case "timedOut":
       message.timedOut.push(create(TimedOutSchema, { lease }));
       return;
@@ -58,7 +62,7 @@ export function instructionOf({ instruction }: Acknowledgement | HeldInstruction
       return { kind: "retry", lease, attempt, delayMs: msOf(delay) ?? 0 };
     }
     case "resume":
-      return { kind: "resume", lease: instruction.value.lease };
+      return { kind: "resume", ...resumeOrder(instruction.value) };
     case "cancel":
       return { kind: "cancel", reason: instruction.value.reason };
     case "goOn":
@@ -70,6 +74,10 @@ export function instructionOf({ instruction }: Acknowledgement | HeldInstruction
     case undefined:
       return undefined;
   }
+}
+
+export function resumeOrder({ lease, runId, confirmFirst, outcome }: Resume): ResumeOrder {
+  return { lease, runId, confirmFirst, outcome };
 }
 
 export function msOf(duration: Duration | undefined): number | undefined {

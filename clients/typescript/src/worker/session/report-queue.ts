@@ -49,7 +49,8 @@ export class ReportQueue {
 
   /** Another report takes the place of one that was not answered. */
   overtake(run: Held): void {
-    if (run.report?.kind === "started" && !run.isQueued && !run.isListed) run.isStartStale = true;
+    const isAnswerToCome = run.report?.kind === "started" || run.report?.kind === "waiting";
+    if (isAnswerToCome && !run.isQueued && !run.isListed) run.isStartStale = true;
     this.settle(run);
   }
 

@@ -24,7 +24,7 @@ import type { StartAttempt } from "./execution.js";
 import { Executions } from "./executions.js";
 import { DEFAULT_FENCE_PERIODS } from "./fence.js";
 import { LogBuffer } from "./log-buffer.js";
-import { addReport, instructionOf, msOf, reportBytes } from "./messages.js";
+import { addReport, instructionOf, msOf, reportBytes, resumeOrder } from "./messages.js";
 import { Pulse } from "./pulse.js";
 import type { OpenStream } from "./session-stream.js";
 
@@ -214,7 +214,7 @@ export class Session implements ConnectionHost {
     }
     for (const resume of message.resumes) {
       if (this.#creditAtServer !== undefined) this.#creditAtServer -= 1;
-      this.#executions.answer(resume.waitingLease, { kind: "resume", lease: resume.lease });
+      this.#executions.resume(resume.waitingLease, resumeOrder(resume));
     }
     for (const { lease, runId, reason } of message.cancels) this.#executions.cancel(lease, runId, reason);
     for (const answer of message.acknowledgements) {
@@ -343,7 +343,10 @@ export class Session implements ConnectionHost {
   }
 
   #afterChange(): void {
-    if (this.#isStopping && this.#executions.open === 0) void this.#close();
+    if (!this.#isStopping) return;
+    if (this.#executions.open === 0) void this.#close();
+    // Waiting runs do not prolong the grace period (RUN-7).
+    else if (this.#executions.busy === 0) this.#interrupt();
   }
 
   #interrupt(): void {
