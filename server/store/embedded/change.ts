@@ -11,10 +11,12 @@ import { optionalTextAt, type SqlValue } from "./database.js";
 import { addTags } from "./insert.js";
 import { changedColumns, RUN_COLUMNS, readRun, runIdBytes, type StoredRun } from "./run-row.js";
 import { sessionRow } from "./sessions.js";
-import type { Assigned, Shape } from "./shape.js";
+import type { Assigned } from "./shape.js";
 
 export function changeRuns(context: Context, changes: readonly RunChange[]): readonly ChangeResult[] {
-  return changes.map((change) => changeRun(context, change));
+  const results = changes.map((change) => changeRun(context, change));
+  context.rowWrites.flush();
+  return results;
 }
 
 function changeRun(context: Context, change: RunChange): ChangeResult {
@@ -36,8 +38,12 @@ const FIND_SQL = `SELECT ${RUN_COLUMNS} FROM runs WHERE id = ?`;
 
 /** A run of this environment; undefined for an unknown id, and for one of another environment. */
 export function findRun(context: Context, environment: string, runId: string): StoredRun | undefined {
+  const held = context.held.get(runId);
+  if (held !== undefined) return held.state.environment === environment ? held : undefined;
   const id = runIdBytes(runId);
   if (id === undefined) return undefined;
+  // An earlier change of the same call may have been of this run.
+  context.rowWrites.flush();
   const row = context.db.get(FIND_SQL, id);
   const stored = row === undefined ? undefined : readRun(row, context.names);
   return stored?.state.environment === environment ? stored : undefined;
@@ -53,13 +59,15 @@ export function writeApplied(context: Context, stored: StoredRun, applied: Appli
   const target = isClaimable(next) ? (next.readiness === "bound" ? -(holder ?? 0) : stored.task) : undefined;
   const results = resultsOf(stored, applied);
   const isHeldAnew = isHeld(next) !== isHeld(state) || next.sessionId !== state.sessionId;
-  update(context, stored, changedColumns(state, next), [
+  const assigned = withDerived(changedColumns(state, next), [
     ["partition", partition === stored.partition ? undefined : (partition ?? null)],
     ["target", target === stored.target ? undefined : (target ?? null)],
     ["holder", isHeldAnew ? holder : undefined],
     ["has_results", results.isBeside && !stored.hasResults ? 1 : undefined],
     ["output", results.output],
   ]);
+  if (assigned.values.length > 0) context.rowWrites.add(stored.row, assigned);
+  keepHeld(context, stored, { next, partition, target, hasResults: stored.hasResults || results.isBeside });
   countQueued(context, stored, next);
   touchHeads(context, stored, { next, partition, target, orderChanged: next.orderMs !== state.orderMs });
   if (results.isBeside) writeResults(context, stored, applied);
@@ -68,30 +76,28 @@ export function writeApplied(context: Context, stored: StoredRun, applied: Appli
 }
 
 /** @param derived columns that are no part of the state; undefined: unchanged. */
-function update(
-  context: Context,
-  { row }: StoredRun,
+function withDerived(
   { shape: changed, values }: Assigned,
   derived: readonly (readonly [column: string, value: SqlValue | undefined])[],
-): void {
+): Assigned {
   let shape = changed;
   for (const [column, value] of derived) {
     if (value === undefined) continue;
     shape = shape.with(column);
     values.push(value);
   }
-  if (values.length === 0) return;
-  context.db.run(updateSql(shape), ...values, row);
+  return { shape, values };
 }
 
-const updates = new Map<Shape, string>();
-
-function updateSql(shape: Shape): string {
-  const known = updates.get(shape);
-  if (known !== undefined) return known;
-  const sql = `UPDATE runs SET ${shape.assignments} WHERE row = ?`;
-  updates.set(shape, sql);
-  return sql;
+function keepHeld(
+  context: Context,
+  stored: StoredRun,
+  after: Pick<StoredRun, "partition" | "target" | "hasResults"> & { readonly next: RunState },
+): void {
+  const { next: state, partition, target, hasResults } = after;
+  if (!isHeld(state)) return context.held.forget(stored.row);
+  const { row, env, task, queue } = stored;
+  context.held.keep({ row, env, task, queue, partition, target, hasResults, state });
 }
 
 function isClaimable(run: RunState): boolean {

@@ -2,9 +2,11 @@
  * What verbs work with: the connection and what is known and pending in the present transaction. One per connection.
  */
 import { type Database, numberAt } from "./database.js";
+import { HeldRuns } from "./held-runs.js";
 import { Names } from "./names.js";
 import { Pending } from "./pending.js";
 import { Queues } from "./queues.js";
+import { RowWrites } from "./row-writes.js";
 
 /**
  * The last time is stored this much ahead, so that it is not one more page of every transaction. Shorter than any start takes, so no
@@ -17,6 +19,8 @@ export class Context {
   readonly names: Names;
   readonly queues: Queues;
   readonly pending: Pending;
+  readonly rowWrites: RowWrites;
+  readonly held = new HeldRuns();
   /** Sessions by `<environment>/<id>`, lapsed or not, as far as they were asked for. */
   readonly sessionRows = new Map<string, number>();
   /** Where the search for unused partitions goes on. */
@@ -29,6 +33,7 @@ export class Context {
     this.names = new Names(db);
     this.queues = new Queues(db);
     this.pending = new Pending(db, this.queues);
+    this.rowWrites = new RowWrites(db);
     this.#lastTimeMs = readLastTime(db);
     this.#storedTimeMs = this.#lastTimeMs;
   }
@@ -44,6 +49,7 @@ export class Context {
 
   /** Writes counters and heads; before everything that reads them, and at the end of a transaction. */
   flush(): void {
+    this.rowWrites.flush();
     this.pending.flush();
   }
 
@@ -61,6 +67,8 @@ export class Context {
     this.names.forget();
     this.queues.forget();
     this.pending.forget();
+    this.rowWrites.forget();
+    this.held.clear();
     this.sessionRows.clear();
     this.#storedTimeMs = 0;
   }

@@ -24,7 +24,7 @@ function whereOf(context: Context, query: FindRuns): Where {
     case "expired":
       return ["expire_ms <= ? AND started_ms IS NULL ORDER BY expire_ms", query.nowMs];
     case "unconfirmed":
-      return ["pick_up_ms <= ? ORDER BY pick_up_ms", query.nowMs];
+      return ["holder IS NOT NULL AND pick_up_ms <= ?", query.nowMs];
     case "overrun":
       return ["deadline_ms <= ? ORDER BY deadline_ms", query.nowMs];
     case "todo":
@@ -32,7 +32,7 @@ function whereOf(context: Context, query: FindRuns): Where {
     case "session": {
       const env = context.names.findEnvironment(query.environment);
       const session = env === undefined ? undefined : readSessionRow(context, env, query.sessionId);
-      return session === undefined ? undefined : ["holder = ? ORDER BY row", session];
+      return session === undefined ? undefined : ["holder = ?", session];
     }
     case "children": {
       const env = context.names.findEnvironment(query.environment);

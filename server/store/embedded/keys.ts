@@ -51,4 +51,5 @@ export function resetKey(context: Context, params: ResetKey): { readonly runId: 
 
 export function clearKey(context: Context, row: number): void {
   context.db.run("UPDATE runs SET key_hash = NULL, key_expires_ms = NULL WHERE row = ?", row);
+  context.held.forget(row);
 }
