@@ -38,7 +38,7 @@ export function whereOf(query: FindRuns): Where {
     case "children": {
       const { environment, parentRunId } = query;
       const filter = { environment, parentRunId: { $exists: true, $eq: parentRunId }, status: { $in: LIVE_STATUSES } };
-      return { filter, sort: { createdAtMs: 1 } };
+      return { filter, sort: { createdAtMs: 1, _id: 1 } };
     }
     case "waiting": {
       const waitingFor = { $exists: true, $in: [...query.waitingFor] };

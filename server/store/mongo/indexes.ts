@@ -22,7 +22,7 @@ const RUNS: readonly IndexDescription[] = [
   having("deadlineMs", { deadlineMs: 1 }, "deadline"),
   having("holder", { holder: 1 }, "holder"),
   having("owes", { owes: 1 }, "owes"),
-  having("parentRunId", { environment: 1, parentRunId: 1, createdAtMs: 1 }, "parent"),
+  having("parentRunId", { environment: 1, parentRunId: 1, createdAtMs: 1, _id: 1 }, "children"),
   having("waitingFor", { environment: 1, waitingFor: 1 }, "waiting_for"),
   having("batchId", { environment: 1, batchId: 1, createdAtMs: -1, _id: -1 }, "batch"),
   having("purgeKey", { purgeKey: 1 }, "purge"),
