@@ -215,6 +215,32 @@ export function mongoPromises(databases: Databases): void {
     await network.stop();
   });
 
+  promise("a database that goes away while its indexes are made is waited for", async (t, open) => {
+    const network = await flakyNetwork(MONGODB_URI ?? "");
+    const url = `${network.url.replace("http:", "mongodb:")}/?directConnection=true&serverSelectionTimeoutMS=1000`;
+    const told: string[] = [];
+    const store = open({
+      url,
+      log: (message) => {
+        told.push(message);
+        network.heal();
+      },
+    });
+    let cuts = 0;
+    store.driver.on("commandStarted", ({ commandName }: { readonly commandName: string }) => {
+      if (commandName !== "createIndexes" || cuts > 0) return;
+      cuts += 1;
+      network.cut();
+    });
+    await store.start();
+    t.is(cuts, 1);
+    t.is(told.length, 1);
+    t.deepEqual(await store.checkWritable(), { ok: true });
+    t.true((await store.database.collection("runs").listIndexes().toArray()).length > 10);
+    await store.stop();
+    await network.stop();
+  });
+
   promise(
     "an outage is UNAVAILABLE with a time to try again, nothing is half acknowledged, and it ends by itself",
     async (t, open) => {

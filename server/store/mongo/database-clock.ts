@@ -13,6 +13,7 @@ export class DatabaseClock {
   #offsetMs = 0;
   #lastMs = 0;
   #timer: { cancel(): void } | undefined;
+  #isStopped = false;
 
   constructor(client: Client, machine: MachineClock) {
     this.#client = client;
@@ -29,24 +30,24 @@ export class DatabaseClock {
     return this.#lastMs;
   }
 
+  /** May be repeated, also after it failed. */
   async start(): Promise<void> {
     await this.#refresh();
-    this.#arm();
+    if (this.#timer === undefined) this.#arm();
   }
 
   stop(): void {
+    this.#isStopped = true;
     this.#timer?.cancel();
-    this.#timer = undefined;
   }
 
   #arm(): void {
+    if (this.#isStopped) return;
     this.#timer = this.#machine.setTimer(REFRESH_MS, () => {
       this.#refresh()
         // An outage is told by the calls that need the store; the old offset holds meanwhile.
         .catch(() => undefined)
-        .finally(() => {
-          if (this.#timer !== undefined) this.#arm();
-        });
+        .finally(() => this.#arm());
     });
   }
 

@@ -4,7 +4,7 @@
  * finishes it after a crash.
  */
 import { Binary, type Document } from "mongodb";
-import { storeUnavailable } from "../../domain/error.js";
+import { isAppError, storeUnavailable } from "../../domain/error.js";
 import type { RunChange } from "../../domain/run-change.js";
 import type { SessionRecord } from "../../domain/session.js";
 import type * as port from "../store.js";
@@ -87,6 +87,7 @@ class LiveStore implements MongoStore {
   readonly #cursor: PurgeCursor = { head: "", slots: "" };
   /** Calls under way; stop waits for them. */
   readonly #calls = new Set<Promise<unknown>>();
+  #secret: Uint8Array | undefined;
   #isRunning = false;
   #stopping: Promise<void> | undefined;
 
@@ -141,10 +142,11 @@ class LiveStore implements MongoStore {
     for (;;) {
       if (this.#stopping !== undefined) throw storeUnavailable(new Error("the store was stopped"));
       try {
-        await this.#client.connect();
-        await this.#clock.start();
+        await this.#prepare();
         break;
       } catch (error) {
+        // A mistake of ours, or a right that is missing, does not go away by waiting.
+        if (!isStoreUnavailable(error)) throw error;
         if (clock.nowMs() - loggedMs >= START_LOG_MS) {
           loggedMs = clock.nowMs();
           log?.(`The database cannot be reached, waiting for it: ${causeOf(error)}`);
@@ -152,11 +154,18 @@ class LiveStore implements MongoStore {
         await pause(this.#context, START_RETRY_MS);
       }
     }
-    await createIndexes(this.#context);
     this.#client.countWrites();
     this.#isRunning = true;
     // Times in the records are the database's own, and so is the clock that starts now.
     return { lastTimeMs: this.databaseMs() };
+  }
+
+  /** Each step may meet a database that goes away; all of them may be repeated. */
+  async #prepare(): Promise<void> {
+    await this.#client.connect();
+    await this.#clock.start();
+    await createIndexes(this.#context);
+    this.#secret = await ensureSecret(this.#context);
   }
 
   stop(): Promise<void> {
@@ -181,14 +190,8 @@ class LiveStore implements MongoStore {
   }
 
   async readSecret(): Promise<Uint8Array> {
-    return this.#call(async (context) => {
-      const known = await readSecret(context);
-      if (known !== undefined) return known;
-      await context.meta.insertMany([{ _id: "secret", secret: new Binary(context.entropy.bytes(SECRET_BYTES)) }]);
-      const made = await readSecret(context);
-      if (made === undefined) throw storeUnavailable(new Error("the secret was written and is not there"));
-      return made;
-    });
+    if (this.#secret === undefined) throw storeUnavailable(new Error("the store is not running"));
+    return this.#secret;
   }
 
   insertRuns(items: readonly port.InsertRun[]): ReturnType<port.Store["insertRuns"]> {
@@ -298,9 +301,22 @@ class LiveStore implements MongoStore {
 
 const PROBE = { updateOne: { filter: { _id: "probe" }, update: { $inc: { probes: 1 } }, upsert: true } } as const;
 
+async function ensureSecret(context: Context): Promise<Uint8Array> {
+  const known = await readSecret(context);
+  if (known !== undefined) return known;
+  await context.meta.insertMany([{ _id: "secret", secret: new Binary(context.entropy.bytes(SECRET_BYTES)) }]);
+  const made = await readSecret(context);
+  if (made === undefined) throw storeUnavailable(new Error("the secret was written and is not there"));
+  return made;
+}
+
 async function readSecret(context: Context): Promise<Uint8Array | undefined> {
   const doc: Document | undefined = (await context.meta.findByIds(["secret"])).get("secret");
   return doc?.secret instanceof Binary ? new Uint8Array(doc.secret.value()) : undefined;
+}
+
+function isStoreUnavailable(error: unknown): boolean {
+  return isAppError(error) && error.reason === "STORE_UNAVAILABLE";
 }
 
 function causeOf(error: unknown): string {
