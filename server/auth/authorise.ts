@@ -81,6 +81,16 @@ export function mayRead(principal: Principal, run: Omit<ReadableRun, "tags">): b
   );
 }
 
+/** A batch and its runs (TRG-3). @throws AppError SCOPE_MISSING. */
+export function requireReadBatch(principal: Principal, batchId: string): void {
+  if (principal.kind === "secret") return;
+  const { scopes } = principal;
+  const isReadable =
+    isGranted(scopes, { action: "read", resource: "batch", id: batchId }) ||
+    isGranted(scopes, { action: "read", resource: "runs" });
+  if (!isReadable) throw scopeMissing(`read:batch:${batchId}`);
+}
+
 /** @throws AppError SCOPE_MISSING. */
 export function requireCancel(principal: Principal, runId: string): void {
   if (principal.kind === "secret") return;

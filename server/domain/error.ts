@@ -179,6 +179,11 @@ export function runNotFound(id: string): AppError {
   return appError("RUN_NOT_FOUND", `Run ${shown(id)} not found`, { metadata: { id: shown(id) } });
 }
 
+/** BAT-27: unknown, purged, or of another environment. */
+export function batchNotFound(id: string): AppError {
+  return appError("BATCH_NOT_FOUND", `Batch ${shown(id)} not found`, { metadata: { id: shown(id) } });
+}
+
 /** QUE-33: no registration and no run ever named it. */
 export function queueNotFound(name: string): AppError {
   return appError("QUEUE_NOT_FOUND", `Queue ${shown(name)} not found`, { metadata: { queue: shown(name) } });
@@ -216,6 +221,30 @@ export function runNotDelayed(id: string, status: string): AppError {
 export function runFinal(id: string, what: "metadata" | "tags", status: string): AppError {
   return appError("RUN_FINAL", `Cannot update ${what} for a completed run`, {
     metadata: { id, got: status, allowed: "a live run" },
+  });
+}
+
+/** BAT-16: a new chunk for a batch whose input has ended. */
+export function batchSealed(id: string): AppError {
+  return appError("BATCH_SEALED", `Batch ${id} is already sealed`, { metadata: { id } });
+}
+
+/** BAT-16: a chunk is missing before this one. */
+export function batchChunkOutOfOrder(got: number, expected: number): AppError {
+  const message = `Chunk ${got} came where chunk ${expected} was expected`;
+  const metadata = { got: String(got), allowed: String(expected) };
+  return appError("BATCH_CHUNK_OUT_OF_ORDER", message, {
+    metadata,
+    violations: [{ field: "chunk.index", reason: "BATCH_CHUNK_OUT_OF_ORDER", message, metadata }],
+  });
+}
+
+/** BAT-4. */
+export function batchEmpty(): AppError {
+  return violationsError({
+    field: "items",
+    reason: "BATCH_EMPTY",
+    message: "Batch cannot be triggered with no items",
   });
 }
 

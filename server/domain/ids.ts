@@ -126,6 +126,23 @@ export function derivedId<P extends IdPrefix>(
   return encodeId(prefix, bytes);
 }
 
+/** Bytes of a batch run's id that number it. */
+const INDEX_BYTES = 4;
+
+/**
+ * The id of a run that a batch creates: as {@link derivedId}, but its last 32 bits are the index, so that runs of one instant, which ties of
+ * the order put in the order of their ids, start in the order of their items.
+ */
+export function batchRunId(environment: string, requestId: string, index: number): `run_${string}` {
+  const bytes = hashBytes([environment, "batch", requestId, "runs"]);
+  const timeMs = uuidTimeMs(requestId);
+  if (timeMs !== undefined) {
+    writeTime(bytes, timeMs);
+  }
+  new DataView(bytes.buffer).setUint32(ID_BYTES - INDEX_BYTES, index);
+  return encodeId("run", bytes);
+}
+
 /** The id of a queue: a pure function of its name, so that naming one creates none. */
 export function queueId(environment: string, name: string): `queue_${string}` {
   return encodeId("queue", hashBytes([environment, "queue", name]));
@@ -165,6 +182,20 @@ const UUID_V7 = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 function uuidTimeMs(text: string): number | undefined {
   const match = UUID_V7.exec(text);
   return match === null ? undefined : Number.parseInt(`${match[1]}${match[2]}`, 16);
+}
+
+/**
+ * A UUIDv7: the request id of a call that came without one, so that the ids derived from it carry their time.
+ * @param random10 10 random bytes.
+ */
+export function newUuid(nowMs: number, random10: Uint8Array): string {
+  const bytes = new Uint8Array(ID_BYTES);
+  writeTime(bytes, nowMs);
+  bytes.set(random10, TIME_BYTES);
+  bytes[6] = 0x70 | ((bytes[6] ?? 0) & 0x0f);
+  bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
+  const hex = Buffer.from(bytes).toString("hex");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
 /** JSON of an array keeps its parts apart, whatever they contain. */

@@ -156,6 +156,8 @@ export interface NewRunParams {
   readonly awaited?: boolean;
   /** Queue time of the run that waits for it, which a run without a future delay takes over (TAW-6). */
   readonly queueTimeMs?: number | undefined;
+  /** The batch that creates it, and its position there. */
+  readonly batch?: { readonly id: string; readonly index: number };
   readonly nowMs: number;
 }
 
@@ -199,8 +201,8 @@ export function newRun(params: NewRunParams): RunState {
     awaited: params.awaited ?? false,
     todo: 0,
     key: params.key,
-    batchId: undefined,
-    batchIndex: undefined,
+    batchId: params.batch?.id,
+    batchIndex: params.batch?.index,
     parentRunId: params.parent?.runId,
     rootRunId: params.parent?.rootRunId,
     depth: params.parent === undefined ? 0 : params.parent.depth + 1,

@@ -16,7 +16,9 @@ import { createReplay } from "./producers/replay.js";
 import { createReschedule } from "./producers/reschedule.js";
 import { createResetKey } from "./producers/reset-key.js";
 import { listRuns, retrieveRun } from "./producers/retrieve.js";
+import { listBatchResults, retrieveBatch } from "./producers/retrieve-batch.js";
 import { createTrigger } from "./producers/trigger.js";
+import { createTriggerBatch } from "./producers/trigger-batch.js";
 import { watchRun } from "./producers/watch.js";
 import { createTaskRegistry } from "./task-registry.js";
 import { createWakes } from "./wakes.js";
@@ -38,6 +40,9 @@ export function createEngine(parts: EngineParts): Engine {
 
   return {
     trigger,
+    triggerBatch: createTriggerBatch(deps, registry),
+    retrieveBatch: (environment, batchId) => retrieveBatch(deps, environment, batchId),
+    listBatchResults: (params) => listBatchResults(deps, params),
     retrieveRun: (environment, runId) => retrieveRun(deps, environment, runId),
     listRuns: (params) => listRuns(deps, params),
     watchRun: (params) => watchRun(deps, { ...params, signal: AbortSignal.any([params.signal, watching.signal]) }),

@@ -5,8 +5,10 @@
  * Every verb rejects with AppError for what the caller did wrong (reasons in its comment) and STORE_UNAVAILABLE when the store cannot
  * write or read; then nothing of the call was acknowledged and a repeat is safe.
  */
-import type { AppError } from "../domain/error.js";
+import type { BatchItem, BatchState, BatchStatus } from "../domain/batch.js";
+import type { AppError, Violation } from "../domain/error.js";
 import type { Failure } from "../domain/failure.js";
+import type { IdempotencyKeyInput } from "../domain/idempotency.js";
 import type { Lease } from "../domain/lease.js";
 import type { Limits } from "../domain/limits.js";
 import type { PayloadInput } from "../domain/payload.js";
@@ -94,6 +96,64 @@ export interface Triggered {
 
 export type TriggerOutcome = Triggered | { readonly ok: false; readonly error: AppError };
 
+/** One item of a batch; the rest of a {@link TriggerItem} is the batch's. */
+export type BatchTriggerItem = Pick<TriggerItem, "taskId" | "spec" | "payload" | "options">;
+
+/** A batch as a whole, one-call or streamed. */
+export interface BatchCall {
+  readonly environment: string;
+  /** Names the batch for its repeats (REQ-1, BAT-16). */
+  readonly requestId: string | undefined;
+  readonly key: IdempotencyKeyInput | undefined;
+  /** As sent; also the default of the items, which the wire side has put there (IDM-22). */
+  readonly keyTtl: string | undefined;
+  readonly parentRunId: string | undefined;
+  readonly isTest: boolean;
+}
+
+export interface TriggerBatchParams extends BatchCall {
+  readonly items: readonly BatchTriggerItem[];
+  /** What is wrong with the form of the call, to be told with the rest (ERR-1). */
+  readonly formViolations: readonly Violation[];
+}
+
+/** A task of some item that no worker has registered (TRG-6a). */
+export interface UnknownTask {
+  readonly taskId: string;
+  /** Up to 3. */
+  readonly similarTaskIds: readonly string[];
+}
+
+export interface TriggeredBatch {
+  readonly batch: BatchState;
+  readonly isCached: boolean;
+  /** By position; the first 1,000. */
+  readonly items: readonly BatchItem[];
+  readonly unknownTasks: readonly UnknownTask[];
+  readonly warnings: readonly string[];
+}
+
+/** A batch as readers see it (BAT-25). */
+export interface BatchDetail {
+  readonly batch: BatchState;
+  readonly status: BatchStatus;
+  /** The first 1,000. */
+  readonly runIds: readonly string[];
+}
+
+/** What came of the run at one position; `detail` undefined: it was purged. */
+export interface BatchResult {
+  readonly item: BatchItem;
+  readonly detail: RunDetail | undefined;
+}
+
+export interface ListBatchResults {
+  readonly environment: string;
+  readonly batchId: string;
+  readonly fromIndex: number;
+  readonly limit: number;
+}
+
 export interface ListRunsParams {
   readonly environment: string;
   readonly filter: RunFilter;
@@ -127,6 +187,17 @@ export interface Engine {
   trigger(environment: string, items: readonly TriggerItem[]): Promise<readonly TriggerOutcome[]>;
   /** Reasons: RUN_NOT_FOUND. */
   retrieveRun(environment: string, runId: string): Promise<RunDetail>;
+  /**
+   * Creates a batch of one call: all runs or none (BAT-8). Reasons: those of trigger, violations named `items[n].…`; BATCH_EMPTY,
+   * BATCH_TOO_LARGE, BATCH_PAYLOAD_TOO_LARGE.
+   */
+  triggerBatch(params: TriggerBatchParams): Promise<TriggeredBatch>;
+  /** Reasons: BATCH_NOT_FOUND. */
+  retrieveBatch(environment: string, batchId: string): Promise<BatchDetail>;
+  /** A page in the order of items, shorter than asked for where outputs are large. Reasons: BATCH_NOT_FOUND, INVALID_PAGE. */
+  listBatchResults(
+    params: ListBatchResults,
+  ): Promise<{ readonly results: readonly BatchResult[]; readonly hasMore: boolean }>;
   /** Reasons: INVALID_PAGE. Filters are already typed; limits are checked here. */
   listRuns(params: ListRunsParams): Promise<{
     readonly runs: readonly RunState[];

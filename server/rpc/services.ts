@@ -5,6 +5,11 @@ import { Health } from "#proto/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "#proto/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionAlpha } from "#proto/grpc/reflection/v1alpha/reflection_pb.js";
 import { AuthService } from "#proto/hairtrigger/v1/auth_service_pb.js";
+import {
+  BatchService,
+  BatchTriggerRequestSchema,
+  StreamBatchRequestSchema,
+} from "#proto/hairtrigger/v1/batch_service_pb.js";
 import { QueueService } from "#proto/hairtrigger/v1/queue_service_pb.js";
 import { RunService, TriggerTaskRequestSchema } from "#proto/hairtrigger/v1/run_service_pb.js";
 import { TaskService } from "#proto/hairtrigger/v1/task_service_pb.js";
@@ -15,6 +20,7 @@ import type { Clock } from "../engine/clock.js";
 import type { Engine } from "../engine/engine.js";
 import type { Entropy } from "../engine/entropy.js";
 import { createAuthService } from "./auth-service.js";
+import { createBatchService } from "./batch-service.js";
 import { createHealth } from "./health.js";
 import type { PageTokens } from "./page-token.js";
 import { createQueueService } from "./queue-service.js";
@@ -44,15 +50,20 @@ export const DISCOVERY_SERVICES: readonly string[] = [
 ];
 
 /** Messages whose handlers check their form together with the domain's rules, so that all that is wrong is told at once (ERR-1). */
-export const SELF_VALIDATED: ReadonlySet<string> = new Set([TriggerTaskRequestSchema.typeName]);
+export const SELF_VALIDATED: ReadonlySet<string> = new Set([
+  TriggerTaskRequestSchema.typeName,
+  BatchTriggerRequestSchema.typeName,
+  StreamBatchRequestSchema.typeName,
+]);
 
 /** Bytes of a worker's message beside its largest output. */
 const WORKER_MESSAGE_SPARE_BYTES = 16 * 1_048_576;
 
-const PRODUCER_SERVICES = [RunService, QueueService, TaskService, AuthService] as const;
+const PRODUCER_SERVICES = [RunService, BatchService, QueueService, TaskService, AuthService] as const;
 
 export function registerServices(router: ConnectRouter, deps: ServiceDeps): void {
   router.service(RunService, createRunService(deps));
+  router.service(BatchService, createBatchService(deps));
   router.service(QueueService, createQueueService(deps));
   router.service(TaskService, createTaskService(deps));
   router.service(AuthService, createAuthService(deps));

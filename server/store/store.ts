@@ -11,6 +11,7 @@
  * - @throws AppError STORE_UNAVAILABLE (with RetryInfo) when the store cannot write or read at the moment; nothing of the call is then
  *   acknowledged, and a repeat completes what is missing.
  */
+import type { BatchFailure, BatchItem, BatchState, NewBatch } from "../domain/batch.js";
 import type { Failure } from "../domain/failure.js";
 import type { AttemptSummary, RunState } from "../domain/run.js";
 import type { Refusal, RunChange } from "../domain/run-change.js";
@@ -56,6 +57,29 @@ export interface Store {
    * `undefined`: no run holds the key.
    */
   resetKey(params: ResetKey): Promise<{ readonly runId: string } | undefined>;
+
+  // ── batches ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Creates a one-call batch with its runs, or takes a chunk into a streamed one, which is made by its first chunk or by a call without
+   * items: whole or not at all, also after a crash. In order: an own earlier batch under the same id, the holder of the batch key, the
+   * place of the chunk, then every item as in `insertRuns` (keys are seen in order; a queue without room refuses all), then the runs,
+   * visible and claimable together. A constant number of round trips.
+   */
+  insertBatch(params: InsertBatch): Promise<InsertBatchResult>;
+  /** Undefined where unknown. */
+  readBatches(refs: readonly BatchRef[]): Promise<readonly (BatchView | undefined)[]>;
+  /** Positions of a batch from `fromIndex` on, in order; runs that were purged are named all the same. */
+  readBatchItems(params: ReadBatchItems): Promise<readonly BatchItem[]>;
+  /** Ends the input of open batches, guarded by what the item says; the state of each afterwards. Undefined where unknown. */
+  sealBatches(items: readonly SealBatch[]): Promise<readonly (BatchState | undefined)[]>;
+  /** Open batches that a duty has to look at, at most `limit`; the guard of the seal decides again. */
+  findBatches(query: FindBatches): Promise<readonly BatchState[]>;
+  /**
+   * Of the awaited batches that these final runs are members of, made by them or hit by them: those that are done now (BAT-9). Each
+   * look costs as much as there are members that ended since the last one, whatever the size of the batch.
+   */
+  doneBatches(runs: readonly RunRef[]): Promise<readonly BatchRef[]>;
 
   // ── runs, asked by workers and the clock ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -188,6 +212,65 @@ export type InsertRunResult =
   /** The one-time token was used by another request. */
   | { readonly kind: "tokenUsed" }
   | { readonly kind: "queueFull"; readonly size: number };
+
+export interface BatchRef {
+  readonly environment: string;
+  readonly batchId: string;
+}
+
+export interface InsertBatch {
+  /** Of a batch that is there already only its id counts. */
+  readonly batch: NewBatch;
+  /** The place of the items; `firstIndex` is that of the first item. A one-call batch has chunk 0 alone. */
+  readonly chunk: { readonly index: number; readonly firstIndex: number };
+  /** At most 500, with ids by position; empty: the streamed batch is only opened. Requests of the items are not looked at. */
+  readonly items: readonly InsertRun[];
+  readonly request: RequestMark | undefined;
+  readonly nowMs: number;
+}
+
+export type InsertBatchResult =
+  /** `items` in order; `created`: the runs that are new; `ignoredLimits`: declared queues whose limit an item gave (QUE-11). */
+  | {
+      readonly kind: "created";
+      readonly batch: BatchState;
+      readonly items: readonly BatchItem[];
+      readonly created: readonly RunState[];
+      readonly ignoredLimits: readonly string[];
+    }
+  /** This batch, or this chunk of it, was made by this very request before; or the batch was opened and is there. */
+  | { readonly kind: "repeat"; readonly batch: BatchState }
+  /** The holder of the batch key. */
+  | { readonly kind: "cached"; readonly batch: BatchState }
+  /** `index`: the item that found no room. */
+  | { readonly kind: "queueFull"; readonly index: number; readonly size: number }
+  /** The batch is sealed, or `chunk` is not its next one; `batch` undefined: there is none. */
+  | { readonly kind: "sealed"; readonly batch: BatchState }
+  | { readonly kind: "outOfOrder"; readonly batch: BatchState | undefined };
+
+export interface BatchView {
+  readonly batch: BatchState;
+  /** Some run that the batch created, or hit, is live. */
+  readonly hasLiveRun: boolean;
+}
+
+export interface ReadBatchItems extends BatchRef {
+  readonly fromIndex: number;
+  readonly limit: number;
+}
+
+export interface SealBatch extends BatchRef {
+  readonly failure: BatchFailure | undefined;
+  /** Guard: only if the batch has not changed after this. */
+  readonly idleSinceMs: number | undefined;
+  readonly nowMs: number;
+}
+
+export type FindBatches =
+  /** Open, and without a new chunk since then (BAT-18). */
+  | { readonly kind: "idle"; readonly untilMs: number; readonly limit: number }
+  /** Open, and opened by an attempt of a run that is over. */
+  | { readonly kind: "orphaned"; readonly limit: number };
 
 export interface RunDetail {
   readonly run: RunState;

@@ -4,6 +4,7 @@
  */
 import test, { type ExecutionContext } from "ava";
 import type { Store } from "../../server/store/store.js";
+import { batchPromises } from "./batch-promises.js";
 import { claimPromises } from "./claim-promises.js";
 import { dutyPromises } from "./duty-promises.js";
 import { historyPromises } from "./history-promises.js";
@@ -43,6 +44,7 @@ export function storeContract(name: string, makeStore: MakeStore): void {
   };
   insertPromises(promise);
   keyPromises(promise);
+  if (name !== "mongo") batchPromises(promise);
   claimPromises(promise);
   queuePromises(promise);
   machinePromises(promise);

@@ -6,6 +6,12 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 import type { ExecutionContext } from "ava";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "#proto/google/rpc/error_details_pb.js";
 import { AuthService } from "#proto/hairtrigger/v1/auth_service_pb.js";
+import { BatchStatus } from "#proto/hairtrigger/v1/batch_pb.js";
+import {
+  BatchService,
+  BatchTriggerRequestSchema,
+  type BatchTriggerResponse,
+} from "#proto/hairtrigger/v1/batch_service_pb.js";
 import { type Queue, QueueType } from "#proto/hairtrigger/v1/queue_pb.js";
 import { QueueService } from "#proto/hairtrigger/v1/queue_service_pb.js";
 import { type Run, RunStatus } from "#proto/hairtrigger/v1/run_pb.js";
@@ -30,6 +36,7 @@ export type StatusName = keyof typeof RunStatus;
 /** Clients that speak gRPC with one credential. */
 export interface Clients {
   readonly runs: Client<typeof RunService>;
+  readonly batches: Client<typeof BatchService>;
   readonly queues: Client<typeof QueueService>;
   readonly tasks: Client<typeof TaskService>;
   readonly auth: Client<typeof AuthService>;
@@ -44,6 +51,9 @@ export interface TestApi extends Clients {
   trigger(taskId: string, request?: JsonObject): Promise<TriggerTaskResponse>;
   /** The id of a run triggered with these options. */
   triggered(taskId: string, options?: JsonObject): Promise<string>;
+  /** @param request the rest of a BatchTriggerRequest in its JSON form. */
+  batch(items: readonly JsonObject[], request?: JsonObject): Promise<BatchTriggerResponse>;
+  batchStatus(batchId: string): Promise<keyof typeof BatchStatus>;
   run(runId: string): Promise<Run>;
   status(runId: string): Promise<StatusName>;
   /** Number of all runs of the environment, whatever their status (100 at most). */
@@ -90,6 +100,18 @@ export async function startApi(t: ExecutionContext, options: TestAppOptions = {}
       await server.settled();
       return runId;
     },
+    async batch(items, request = {}) {
+      const response = await clients.batches.batchTrigger(
+        fromJsonString(BatchTriggerRequestSchema, JSON.stringify({ items, ...request })),
+      );
+      await server.settled();
+      return response;
+    },
+    async batchStatus(batchId) {
+      await server.settled();
+      const { batch } = await clients.batches.retrieveBatch({ batchId });
+      return batchStatusName(required(batch).status);
+    },
     run: async (runId) => required((await runs.retrieveRun({ runId })).run),
     async status(runId) {
       await server.settled();
@@ -132,6 +154,7 @@ export function clientsOf(url: string, sessionManager: Http2SessionManager, cred
   });
   return {
     runs: createClient(RunService, transport),
+    batches: createClient(BatchService, transport),
     queues: createClient(QueueService, transport),
     tasks: createClient(TaskService, transport),
     auth: createClient(AuthService, transport),
@@ -144,6 +167,11 @@ export function statusName(status: RunStatus): StatusName {
   const name = names.find((candidate) => RunStatus[candidate] === status);
   if (name === undefined) throw new Error(`status ${status} has no name`);
   return name;
+}
+
+function batchStatusName(status: BatchStatus): keyof typeof BatchStatus {
+  const names = Object.keys(BatchStatus).filter((name): name is keyof typeof BatchStatus => name in BatchStatus);
+  return required(names.find((candidate) => BatchStatus[candidate] === status));
 }
 
 /** Unix milliseconds of a time that may be unset. */

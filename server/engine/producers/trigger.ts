@@ -22,7 +22,7 @@ import { requestMark } from "./request.js";
 /** TriggerTask and TriggerTasks share their memory of requests (design 6). */
 const FAMILY = "trigger";
 /** TRG-6a. */
-const SIMILAR_MAX = 3;
+export const SIMILAR_MAX = 3;
 /** How long an awaited trigger that hit an existing run is answered with it again: a year, longer than results are kept. */
 const JOINED_KNOWN_MS = 366 * 86_400_000;
 
@@ -86,8 +86,13 @@ async function attachAwaited(
   );
 }
 
-interface Context {
+/** What is known when a run is prepared. */
+export interface PrepareContext {
   readonly environment: string;
+  /** Of the item in the request, such as `items[3].`; default: the request is the item. */
+  readonly path?: string;
+  /** The batch that creates the run, and its id there. */
+  readonly batch?: { readonly id: string; readonly index: number; readonly runId: string };
   readonly item: TriggerItem;
   readonly nowMs: number;
   readonly tasks: ReadonlyMap<string, TaskRecord>;
@@ -95,11 +100,11 @@ interface Context {
 }
 
 /** The insert of one item. @throws AppError with every violation of the item. */
-function prepare(deps: EngineDeps, context: Context): InsertRun {
-  const { environment, item, nowMs, tasks } = context;
+export function prepare(deps: EngineDeps, context: PrepareContext): InsertRun {
+  const { environment, item, nowMs, tasks, batch, path = "" } = context;
   const { limits } = deps;
-  const checked = checkTriggerOptions(item.options, limits, nowMs);
-  const payload = payloadViolations("payload", item.payload, limits);
+  const checked = checkTriggerOptions(item.options, limits, nowMs, `${path}options`);
+  const payload = payloadViolations(`${path}payload`, item.payload, limits);
   rejectIfAny([...payload, ...(checked.ok ? [] : checked.violations)]);
   if (!checked.ok) throw new Error("unreachable: refused options have violations");
   const { options } = checked;
@@ -108,7 +113,7 @@ function prepare(deps: EngineDeps, context: Context): InsertRun {
   const waiter = item.awaitedBy === undefined ? undefined : requireWaiter(parent, item.awaitedBy, item.taskId);
   const run = newRun({
     environment,
-    id: idOf(deps, environment, item, nowMs),
+    id: batch?.runId ?? idOf(deps, environment, item, nowMs),
     taskId: item.taskId,
     queue: options.queueName ?? task?.queueName ?? queueNameForTask(item.taskId),
     concurrencyKey: options.concurrencyKey,
@@ -125,6 +130,7 @@ function prepare(deps: EngineDeps, context: Context): InsertRun {
     tags: options.tags,
     awaited: waiter !== undefined,
     queueTimeMs: waiter === undefined ? undefined : queueTimeOf(waiter),
+    batch,
     nowMs,
   });
   const request = requestMark({ environment, family: familyOf(item), requestId: item.requestId, nowMs }, limits);
@@ -168,10 +174,10 @@ function keyOf(
   };
 }
 
-async function readParents(
+export async function readParents(
   { store }: EngineDeps,
   environment: string,
-  items: readonly TriggerItem[],
+  items: readonly Pick<TriggerItem, "parentRunId">[],
 ): Promise<ReadonlyMap<string, RunState>> {
   const ids = [...new Set(items.flatMap(({ parentRunId }) => parentRunId ?? []))];
   if (ids.length === 0) return new Map();
@@ -179,7 +185,7 @@ async function readParents(
   return new Map(runs.flatMap((run) => (run === undefined ? [] : [[run.id, run] as const])));
 }
 
-function parentOf({ item, parents }: Context): RunState | undefined {
+function parentOf({ item, parents }: PrepareContext): RunState | undefined {
   if (item.parentRunId === undefined) return undefined;
   const parent = parents.get(item.parentRunId);
   if (parent === undefined) throw runNotFound(item.parentRunId);
@@ -187,7 +193,7 @@ function parentOf({ item, parents }: Context): RunState | undefined {
 }
 
 /** TRG-5. */
-function lineage(context: Context): { runId: string; rootRunId: string; depth: number } | undefined {
+function lineage(context: PrepareContext): { runId: string; rootRunId: string; depth: number } | undefined {
   const parent = parentOf(context);
   if (parent === undefined) return undefined;
   return { runId: parent.id, rootRunId: parent.rootRunId ?? parent.id, depth: parent.depth };
@@ -229,7 +235,7 @@ function outcomeOf(
   }
 }
 
-function announceNew(deps: EngineDeps, run: RunState): void {
+export function announceNew(deps: EngineDeps, run: RunState): void {
   const { environment, id: runId, taskId } = run;
   deps.events.emit("run.triggered", { environment, runId, taskId, isCached: false });
   if (run.dueMs !== undefined) deps.nudge("due", run.dueMs);
@@ -238,12 +244,12 @@ function announceNew(deps: EngineDeps, run: RunState): void {
 }
 
 /** QUE-11. */
-function limitIgnored(queue: string): string {
+export function limitIgnored(queue: string): string {
   return `concurrencyLimit was ignored: queue ${queue} is declared by a worker; use overrideConcurrencyLimit to change its limit`;
 }
 
 /** QUE-10. */
-function queueFull(taskId: string, { run, queueSizeMax }: InsertRun, size: number): AppError {
+export function queueFull(taskId: string, { run, queueSizeMax }: InsertRun, size: number): AppError {
   const message = `Cannot trigger ${taskId} as the queue size limit for this environment has been reached. The maximum size is ${queueSizeMax ?? 0}`;
   return appError("QUEUE_FULL", message, {
     metadata: { queue: run.queue, got: String(size), allowed: String(queueSizeMax ?? 0) },

@@ -8,6 +8,7 @@ import { storeUnavailable } from "../../domain/error.js";
 import type { RunChange } from "../../domain/run-change.js";
 import type { SessionRecord } from "../../domain/session.js";
 import type * as port from "../store.js";
+import { createdItems, toBatchInsert } from "./batch-insert.js";
 import { FileBackend } from "./file-backend.js";
 import type { Outcome } from "./group.js";
 import { type InsertAnswer, toInsertRow } from "./insert-row.js";
@@ -121,6 +122,31 @@ class LiveStore implements EmbeddedStore {
 
   resetKey(params: port.ResetKey): Promise<{ readonly runId: string } | undefined> {
     return this.#call("resetKey", params);
+  }
+
+  async insertBatch(params: port.InsertBatch): Promise<port.InsertBatchResult> {
+    const answer = await this.#call("insertBatch", toBatchInsert(params));
+    return answer.kind === "created" ? { ...answer, ...createdItems(params, answer) } : answer;
+  }
+
+  readBatches(refs: readonly port.BatchRef[]): ReturnType<port.Store["readBatches"]> {
+    return this.#call("readBatches", refs);
+  }
+
+  readBatchItems(params: port.ReadBatchItems): ReturnType<port.Store["readBatchItems"]> {
+    return this.#call("readBatchItems", params);
+  }
+
+  sealBatches(items: readonly port.SealBatch[]): ReturnType<port.Store["sealBatches"]> {
+    return this.#call("sealBatches", items);
+  }
+
+  findBatches(query: port.FindBatches): ReturnType<port.Store["findBatches"]> {
+    return this.#call("findBatches", query);
+  }
+
+  doneBatches(runs: readonly port.RunRef[]): Promise<readonly port.BatchRef[]> {
+    return this.#call("doneBatches", runs);
   }
 
   claimRuns(requests: readonly port.ClaimRequest[]): Promise<readonly (readonly port.ClaimedRun[])[]> {

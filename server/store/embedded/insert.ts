@@ -193,7 +193,7 @@ function repeatOf(context: Context, { id, requestHash }: InsertRow): InsertAnswe
   return { kind: "repeat", runId, isCached: false };
 }
 
-function queueSize(context: Context, row: InsertRow): number {
+export function queueSize(context: Context, row: InsertRow): number {
   const env = context.names.findEnvironment(row.environment);
   const queue = env === undefined ? undefined : context.queues.find(env, row.queue);
   if (queue === undefined) return 0;

@@ -4,6 +4,7 @@
  */
 import { purgeAtMs } from "../../domain/run.js";
 import { purgeAnswers } from "./answers.js";
+import { purgeBatches } from "./batches.js";
 import type { Context } from "./context.js";
 import { numberAt } from "./database.js";
 import { RUN_COLUMNS, readRun, type StoredRun } from "./run-row.js";
@@ -35,6 +36,7 @@ export function purge(context: Context, { nowMs, finishedRunsKeptMs, limit }: Pu
     removeRun(context, stored);
     removed += 1;
   }
+  purgeBatches(context, { nowMs, finishedRunsKeptMs, limit });
   purgeAnswers(context, nowMs, limit);
   purgeTokenUses(context, nowMs, limit);
   context.flush();

@@ -129,8 +129,31 @@ ALTER TABLE runs ADD COLUMN rejoin_attempt INTEGER;
 CREATE INDEX runs_waiting ON runs (waiting_for) WHERE waiting_for IS NOT NULL;
 `;
 
+/**
+ * Batches. A chunk is one row with the ids of its positions side by side: what a batch shows is read from few rows, also after its runs were
+ * purged, and a run is no larger for being a member. `batch_hits` has the runs that an awaited or any other batch found made by others, as
+ * long as they may be live.
+ */
+const BATCHES = `
+CREATE TABLE batches (
+  row INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, env INTEGER NOT NULL, request BLOB, is_streamed INTEGER NOT NULL,
+  is_awaited INTEGER NOT NULL, key_hash BLOB, key TEXT, opener TEXT, opener_run BLOB, items INTEGER NOT NULL, chunks INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, open_ms INTEGER, sealed_ms INTEGER, failure TEXT, purge_key INTEGER
+);
+CREATE UNIQUE INDEX batches_key ON batches (key_hash) WHERE key_hash IS NOT NULL;
+CREATE INDEX batches_open ON batches (open_ms) WHERE open_ms IS NOT NULL;
+CREATE INDEX batches_opener ON batches (opener_run) WHERE opener_run IS NOT NULL;
+CREATE INDEX batches_purge ON batches (purge_key) WHERE purge_key IS NOT NULL;
+CREATE TABLE batch_chunks (
+  batch INTEGER NOT NULL, first INTEGER NOT NULL, runs BLOB NOT NULL, items TEXT NOT NULL, PRIMARY KEY (batch, first)
+) WITHOUT ROWID;
+CREATE TABLE batch_hits (batch INTEGER NOT NULL, run BLOB NOT NULL, PRIMARY KEY (batch, run)) WITHOUT ROWID;
+CREATE INDEX batch_hits_run ON batch_hits (run);
+CREATE INDEX runs_batch_live ON runs (batch) WHERE batch IS NOT NULL AND place < 6;
+`;
+
 /** MIGRATIONS[n] leads from version n to n + 1. */
-const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS, WAITS];
+const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS, WAITS, BATCHES];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

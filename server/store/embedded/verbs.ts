@@ -1,4 +1,5 @@
 /** The verbs, by name, as messages to a thread name them. */
+import { doneBatches, findBatches, insertBatch, readBatches, readBatchItems, sealBatches } from "./batches.js";
 import { changeRuns } from "./change.js";
 import { claimRuns } from "./claim.js";
 import type { Context } from "./context.js";
@@ -20,6 +21,9 @@ import { listTasks, registerTasks } from "./tasks.js";
 const WRITE_VERBS = {
   insertRuns,
   resetKey,
+  insertBatch,
+  sealBatches,
+  doneBatches,
   claimRuns,
   changeRuns,
   endLingering,
@@ -41,6 +45,9 @@ const READ_VERBS = {
   readRunResults,
   listRuns,
   findRuns,
+  readBatches,
+  readBatchItems,
+  findBatches,
   listTasks,
   listQueues,
   readQueue,

@@ -9,6 +9,7 @@ import type { RunChange } from "../../domain/run-change.js";
 import type { SessionRecord } from "../../domain/session.js";
 import type * as port from "../store.js";
 import type { AnswerDoc } from "./answers.js";
+import { doneBatches, findBatches, insertBatch, readBatches, readBatchItems, sealBatches } from "./batches.js";
 import { changeRuns } from "./change.js";
 import { Claims } from "./claim.js";
 import { Client } from "./client.js";
@@ -216,6 +217,30 @@ class LiveStore implements MongoStore {
 
   resetKey(params: port.ResetKey): ReturnType<port.Store["resetKey"]> {
     return this.#call((context) => resetKey(context, params));
+  }
+
+  insertBatch(params: port.InsertBatch): ReturnType<port.Store["insertBatch"]> {
+    return this.#call((context) => insertBatch(context, params));
+  }
+
+  readBatches(refs: readonly port.BatchRef[]): ReturnType<port.Store["readBatches"]> {
+    return this.#call((context) => readBatches(context, refs));
+  }
+
+  readBatchItems(params: port.ReadBatchItems): ReturnType<port.Store["readBatchItems"]> {
+    return this.#call((context) => readBatchItems(context, params));
+  }
+
+  sealBatches(items: readonly port.SealBatch[]): ReturnType<port.Store["sealBatches"]> {
+    return this.#call((context) => sealBatches(context, items));
+  }
+
+  findBatches(query: port.FindBatches): ReturnType<port.Store["findBatches"]> {
+    return this.#call((context) => findBatches(context, query));
+  }
+
+  doneBatches(runs: readonly port.RunRef[]): ReturnType<port.Store["doneBatches"]> {
+    return this.#call((context) => doneBatches(context, runs));
   }
 
   claimRuns(requests: readonly port.ClaimRequest[]): ReturnType<port.Store["claimRuns"]> {
