@@ -18,8 +18,11 @@ export interface Nudges {
   stop(): void;
 }
 
-/** @param run starts a pass of the duty; must not throw. */
-export function createNudges(clock: Clock, run: () => void): Nudges {
+/**
+ * @param run starts a pass of the duty; must not throw.
+ * @param horizonMs due times further away are not remembered; default {@link HORIZON_MS}.
+ */
+export function createNudges(clock: Clock, run: () => void, horizonMs = HORIZON_MS): Nudges {
   /** Ascending, without repetition. */
   let dueTimes: number[] = [];
   let timer: Timer | undefined;
@@ -49,7 +52,7 @@ export function createNudges(clock: Clock, run: () => void): Nudges {
 
   return {
     nudge(dueMs) {
-      if (isStopped || !(dueMs <= clock.nowMs() + HORIZON_MS)) return;
+      if (isStopped || !(dueMs <= clock.nowMs() + horizonMs)) return;
       const at = firstAfter(dueTimes, dueMs);
       if (dueTimes[at - 1] === dueMs) return;
       dueTimes.splice(at, 0, dueMs);

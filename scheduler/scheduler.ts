@@ -41,6 +41,11 @@ export interface SchedulerDeps {
   readonly areDutiesEnabled?: boolean;
   /** False: nothing happens at its moment. Default true; for tests of what depends on it. */
   readonly areNudgesEnabled?: boolean;
+  /**
+   * True: the clock is moved by hand and may leap. Nothing happens by its period, which a leap of months would repeat a million times, and
+   * everything at its moment, however far away. Nobody is declared lost. Default false.
+   */
+  readonly isTimeMoved?: boolean;
 }
 
 const NOTHING: Swept = { count: 0, isMore: false };
@@ -65,7 +70,8 @@ export class Scheduler implements AsyncDisposable {
     const { clock, uniform, createDriver } = deps;
     this.#drivers =
       createDriver === undefined ? rows.map((row) => createInterval({ clock, uniform, ...row })) : [createDriver(rows)];
-    const nudges = (name: NudgedDuty): Nudges => createNudges(deps.clock, () => void this.run(name));
+    const horizonMs = deps.isTimeMoved === true ? Number.POSITIVE_INFINITY : undefined;
+    const nudges = (name: NudgedDuty): Nudges => createNudges(deps.clock, () => void this.run(name), horizonMs);
     this.#nudges = { due: nudges("due"), expire: nudges("expire"), overrun: nudges("overrun") };
     this.#probe = singleFlight(async () => {
       const { ok, error } = await deps.checkWritable();
@@ -77,6 +83,7 @@ export class Scheduler implements AsyncDisposable {
   start(): void {
     if (this.#state !== "new") return;
     this.#state = "running";
+    if (this.#deps.isTimeMoved === true) return;
     this.#onTick();
     if (this.#deps.areDutiesEnabled !== false) for (const driver of this.#drivers) driver.start();
   }

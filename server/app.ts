@@ -53,6 +53,8 @@ export interface AppOptions {
   readonly areDutiesEnabled?: boolean;
   /** False: nothing happens at its moment. Default true. */
   readonly areNudgesEnabled?: boolean;
+  /** True: `clock` is moved by hand and may leap; see `scheduler.ts`. Default false. */
+  readonly isTimeMoved?: boolean;
 }
 
 /** What differs between a store of one's own and a shared one. */
@@ -221,6 +223,7 @@ export class App implements AsyncDisposable {
       createDriver,
       areDutiesEnabled: options.areDutiesEnabled,
       areNudgesEnabled: options.areNudgesEnabled,
+      isTimeMoved: options.isTimeMoved,
     });
     this.#stops.push(() => scheduler.stop());
     scheduler.start();

@@ -1,4 +1,4 @@
-/** What users install: both packages from their tarballs, in an empty project, on a machine with Node and npm only. */
+/** What users install: the packages from their tarballs, in an empty project, on a machine with Node and npm only. */
 
 import { spawnSync } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
@@ -26,23 +26,40 @@ const run = await tasks.triggerAndPoll("hello", { to: "you" }, { pollIntervalMs:
 console.log(run.status, run.output.greeting);
 `;
 
+const UNIT_TEST = `import { task } from "@hairtrigger/sdk";
+import { startTestKit } from "@hairtrigger/testing";
+
+const hello = task({ id: "hello", run: async (to) => "hello " + to });
+const kit = await startTestKit({ tasks: [hello] });
+const handle = await kit.run(() => hello.trigger("you", { delay: "1h" }));
+await kit.clock.advance("1h");
+console.log((await kit.result(handle)).output);
+await kit.stop();
+`;
+
 testIf(hasRegistry, "npm reaches no registry")(
-  "an empty project installs both tarballs, runs `npx hairtrigger dev tasks.ts`, and a second file triggers a completed run",
+  "an empty project installs the tarballs, runs `npx hairtrigger dev tasks.ts`, and a second file triggers a completed run",
   async (t) => {
     t.timeout(300_000);
-    const folder = await makeProject(t, { "tasks.ts": TASKS, "caller.mjs": CALLER }, { hasSdk: false });
+    const folder = await makeProject(
+      t,
+      { "tasks.ts": TASKS, "caller.mjs": CALLER, "kit.mjs": UNIT_TEST },
+      { hasSdk: false },
+    );
     const run = async (...command: [string, ...string[]]): Promise<string> => {
       const { exitCode, stdout, stderr } = await start(t, command, { cwd: folder }).ended;
       if (exitCode !== 0) throw new Error(`${command.join(" ")} ended with ${exitCode}:\n${stdout}${stderr}`);
       return stdout;
     };
     // The build is what is under test: packing must not start another.
-    for (const path of [ROOT, join(ROOT, "clients/typescript")]) await run("npm", "pack", "--ignore-scripts", path);
+    for (const path of [ROOT, join(ROOT, "clients/typescript"), join(ROOT, "clients/testing")])
+      await run("npm", "pack", "--ignore-scripts", path);
     const tarballs = (await readdir(folder)).filter((name) => name.endsWith(".tgz")).map((name) => `./${name}`);
-    t.is(tarballs.length, 2);
+    t.is(tarballs.length, 3);
     await run("npm", "init", "-y");
     await run("npm", "install", "--prefer-offline", "--no-audit", "--no-fund", ...tarballs);
     t.false(await hasNestedSdk(folder), "one copy of the SDK");
+    t.is(await run(process.execPath, "kit.mjs"), "hello you\n");
 
     const dev = start(t, ["npx", "hairtrigger", "dev", "tasks.ts"], {
       cwd: folder,

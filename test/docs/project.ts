@@ -106,6 +106,7 @@ function install(root: string): void {
   mkdirSync(bin);
   symlinkSync(join(REPOSITORY, "clients/typescript"), join(modules, "@hairtrigger/sdk"));
   symlinkSync(join(REPOSITORY, "node_modules/@types/node"), join(modules, "@types/node"));
+  symlinkSync(join(REPOSITORY, "clients/testing"), join(modules, "@hairtrigger/testing"));
   symlinkSync(join(REPOSITORY, "node_modules/zod"), join(modules, "zod"));
   writeFileSync(join(root, "package.json"), JSON.stringify({ type: "module", private: true }));
   const tsx = join(REPOSITORY, "node_modules/tsx/dist/cli.mjs");

@@ -24,8 +24,8 @@ import { fnv1a64, HeldLeases } from "#sdk/worker/session/held-leases.js";
 import { LogBuffer } from "#sdk/worker/session/log-buffer.js";
 import type { ReportEntry } from "#sdk/worker/session/report.js";
 import { newSessionId } from "#sdk/worker/session/session-id.js";
+import { workerClock } from "../../clients/testing/worker-clock.js";
 import { FakeClock } from "../support/clock.js";
-import { workerClock } from "../support/worker-clock.js";
 import { runContext } from "./run-fixture.js";
 
 // ── retries ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,95 +1,11 @@
-import type { Clock, Timer } from "../../server/engine/clock.js";
-
-interface FakeTimer {
-  readonly dueMs: number;
-  /** Timers of one instant fire in the order in which they were set. */
-  readonly serial: number;
-  readonly callback: () => void;
-}
+/** The clock that our tests move: the one of the test kit. */
+import { MovedClock } from "../../clients/testing/moved-clock.js";
 
 /** Where a fake clock starts unless told otherwise: a round date that no test depends on. */
 export const FAKE_START_MS = Date.UTC(2026, 0, 1);
 
-/** Turns of the event loop that let promise chains of one instant finish. */
-const SETTLE_TURNS = 3;
-
-async function settled(): Promise<void> {
-  for (let turn = 0; turn < SETTLE_TURNS; turn += 1) await new Promise<void>((resolve) => setImmediate(resolve));
-}
-
-/** A clock that stands still until the test moves it. */
-export class FakeClock implements Clock {
-  #nowMs: number;
-  #serial = 0;
-  readonly #timers = new Set<FakeTimer>();
-  readonly #settle: () => Promise<void>;
-
-  /** @param settle awaited after every instant at which timers fired; default: a few turns of the event loop. */
-  constructor(startMs: number = FAKE_START_MS, settle: () => Promise<void> = settled) {
-    this.#nowMs = startMs;
-    this.#settle = settle;
-  }
-
-  nowMs(): number {
-    return this.#nowMs;
-  }
-
-  setTimer(delayMs: number, callback: () => void): Timer {
-    this.#serial += 1;
-    // Clocks give whole milliseconds; a period with jitter is none.
-    const timer: FakeTimer = { dueMs: this.#nowMs + Math.ceil(Math.max(0, delayMs)), serial: this.#serial, callback };
-    this.#timers.add(timer);
-    return { cancel: () => this.#timers.delete(timer) };
-  }
-
-  /** Timers that were set and neither fired nor were cancelled; a stopped app leaves none. */
-  get pendingTimers(): number {
-    return this.#timers.size;
-  }
-
-  /**
-   * Plays time: every timer due within the next `ms` fires at its own moment, those that are set on the way included. For a span of many
-   * hours use {@link jump}, or every beat of every duty is played.
-   */
-  async advance(ms: number): Promise<void> {
-    const endMs = this.#nowMs + ms;
-    await this.#settle();
-    for (let next = this.#next(endMs); next !== undefined; next = this.#next(endMs)) {
-      this.#nowMs = Math.max(this.#nowMs, next.dueMs);
-      await this.#fireDue();
-    }
-    this.#nowMs = endMs;
-    await this.#settle();
-  }
-
-  /** Time passes at once, as for a machine that was suspended; then what is due fires, once. */
-  async jump(ms: number): Promise<void> {
-    this.#nowMs += ms;
-    await this.#fireDue();
-  }
-
-  #next(untilMs: number): FakeTimer | undefined {
-    let first: FakeTimer | undefined;
-    for (const timer of this.#timers) {
-      if (timer.dueMs > untilMs) continue;
-      if (
-        first === undefined ||
-        timer.dueMs < first.dueMs ||
-        (timer.dueMs === first.dueMs && timer.serial < first.serial)
-      ) {
-        first = timer;
-      }
-    }
-    return first;
-  }
-
-  async #fireDue(): Promise<void> {
-    const due = [...this.#timers].filter((timer) => timer.dueMs <= this.#nowMs);
-    due.sort((a, b) => a.dueMs - b.dueMs || a.serial - b.serial);
-    for (const timer of due) {
-      // A callback may cancel a later timer of the same instant.
-      if (this.#timers.delete(timer)) timer.callback();
-    }
-    await this.#settle();
+export class FakeClock extends MovedClock {
+  constructor(startMs: number = FAKE_START_MS, settle?: () => Promise<void>) {
+    super(startMs, settle);
   }
 }

@@ -4,8 +4,8 @@ import { auth, type RetrievedRun, runs } from "@hairtrigger/sdk";
 import type { Worker, WorkerOptions } from "@hairtrigger/sdk/worker";
 import type { ExecutionContext } from "ava";
 import { startWorkerIn } from "#sdk/worker/start-worker.js";
+import { workerClock } from "../../clients/testing/worker-clock.js";
 import { startTestApp, type TestApp, type TestAppOptions } from "./harness.js";
-import { workerClock } from "./worker-clock.js";
 
 export interface SdkWorld {
   readonly server: TestApp;

@@ -122,6 +122,13 @@ export const ROOMS: readonly Room[] = [
     packages: ["node:*", "zod", ...SDK],
   },
   {
+    name: "test kit",
+    at: ["clients/testing/"],
+    imports: ["server/app.ts", "server/domain/duration.ts", "server/domain/limits.ts"],
+    types: ["server/engine/clock.ts"],
+    packages: ["node:*", "@hairtrigger/sdk", "@hairtrigger/sdk/testing", "@hairtrigger/sdk/worker"],
+  },
+  {
     name: "commands that build the app",
     at: ["clients/cli/serve.ts", "clients/cli/dev.ts"],
     imports: ["clients/cli/", "server/app.ts", "server/config.ts", "server/main.ts"],
@@ -180,7 +187,12 @@ export const ROOMS: readonly Room[] = [
     packages: ["*"],
   },
   { name: "checks of the tree", at: ["test/tree/", "test/tidy.test.ts"], imports: ["server/domain/"], packages: ["*"] },
-  { name: "test support", at: ["test/support/"], imports: ["server/", "scheduler/"], packages: ["*"] },
+  {
+    name: "test support",
+    at: ["test/support/"],
+    imports: ["server/", "scheduler/", "clients/testing/"],
+    packages: ["*"],
+  },
   {
     name: "tests through the API",
     at: ["test/"],

@@ -66,6 +66,8 @@ export interface WorkerWorld {
   readonly clock: WorkerClock;
   readonly log: WorkerLog;
   readonly openStream?: OpenStream;
+  /** The clock is moved by hand and may leap: nobody looks at it from time to time. Default false. */
+  readonly isTimeMoved?: boolean;
 }
 
 const CONCURRENCY_DEFAULT = 10;
@@ -112,6 +114,7 @@ export async function startWorkerIn(world: WorkerWorld, options: WorkerOptions):
     openStream: world.openStream ?? grpcStreams(baseURL, [credentials(accessToken)]),
     clock,
     log,
+    isTimeMoved: world.isTimeMoved ?? false,
     concurrency: options.concurrency ?? CONCURRENCY_DEFAULT,
     gracePeriodMs: options.gracePeriodMs ?? GRACE_PERIOD_DEFAULT_MS,
     sessionId: newSessionId(clock.nowMs(), clock.randomBytes(10)),

@@ -13,6 +13,8 @@ export interface PulseParams {
     readonly isWelcome: boolean;
     readonly failures: number;
   };
+  /** The clock may leap: a look from time to time would be repeated for all that it leaps over. */
+  readonly isTimeMoved: boolean;
   /** Whether a pick-up of that age waits to be confirmed. */
   readonly hasUnconfirmed: (assignedUntilMs: number) => boolean;
   readonly onBeat: () => void;
@@ -112,9 +114,11 @@ export class Pulse {
   #schedule(): void {
     if (this.#isStopped) return;
     this.#timer?.cancel();
-    const { clock } = this.#params;
+    const { clock, isTimeMoved } = this.#params;
     const nowMs = clock.monotonicMs();
-    const delayMs = Math.min(LOOK_MAX_MS, nextCheckMs(this.#periods, this.#state(), nowMs) ?? LOOK_MAX_MS);
+    const nextMs = nextCheckMs(this.#periods, this.#state(), nowMs);
+    if (isTimeMoved && nextMs === undefined) return;
+    const delayMs = isTimeMoved ? (nextMs ?? LOOK_MAX_MS) : Math.min(LOOK_MAX_MS, nextMs ?? LOOK_MAX_MS);
     this.#dueMs = nowMs + delayMs;
     this.#timer = clock.setTimer(delayMs, () => this.#look());
   }

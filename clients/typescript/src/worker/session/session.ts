@@ -41,6 +41,7 @@ export interface SessionParams {
   readonly openStream: OpenStream;
   readonly clock: WorkerClock;
   readonly log: WorkerLog;
+  readonly isTimeMoved: boolean;
   readonly concurrency: number;
   readonly gracePeriodMs: number;
   readonly sessionId: string;
@@ -98,6 +99,7 @@ export class Session implements ConnectionHost {
     this.#pulse = new Pulse({
       clock: params.clock,
       connection: this.#connection,
+      isTimeMoved: params.isTimeMoved,
       hasUnconfirmed: (assignedUntilMs) => this.#executions.hasUnconfirmed(assignedUntilMs),
       onBeat: () => {
         this.#wantsBeat = true;

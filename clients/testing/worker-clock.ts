@@ -1,10 +1,10 @@
 /** The test's clock as the worker of the SDK sees one, so that server and worker live in one time. */
 import { randomBytes } from "node:crypto";
-import type { WorkerClock } from "#sdk/worker/clock.js";
-import type { FakeClock } from "./clock.js";
+import type { WorkerClock } from "@hairtrigger/sdk/testing";
+import type { MovedClock } from "./moved-clock.js";
 
 /** @param random uniform in [0, 1); by default always in the middle. */
-export function workerClock(clock: FakeClock, random: () => number = () => 0.5): WorkerClock {
+export function workerClock(clock: MovedClock, random: () => number = () => 0.5): WorkerClock {
   return {
     monotonicMs: () => clock.nowMs(),
     nowMs: () => clock.nowMs(),
