@@ -1,5 +1,6 @@
 /** Time that stands still until it is moved. */
 import type { Clock, Timer } from "../../server/engine/clock.js";
+import { turns } from "./event-loop.js";
 
 interface MovedTimer {
   readonly dueMs: number;
@@ -11,10 +12,6 @@ interface MovedTimer {
 /** Turns of the event loop that let promise chains of one instant finish. */
 const SETTLE_TURNS = 3;
 
-async function settled(): Promise<void> {
-  for (let turn = 0; turn < SETTLE_TURNS; turn += 1) await new Promise<void>((resolve) => setImmediate(resolve));
-}
-
 export class MovedClock implements Clock {
   #nowMs: number;
   #serial = 0;
@@ -22,7 +19,7 @@ export class MovedClock implements Clock {
   readonly #settle: () => Promise<void>;
 
   /** @param settle awaited after every instant at which timers fired; default: a few turns of the event loop. */
-  constructor(startMs: number, settle: () => Promise<void> = settled) {
+  constructor(startMs: number, settle: () => Promise<void> = () => turns(SETTLE_TURNS)) {
     this.#nowMs = startMs;
     this.#settle = settle;
   }

@@ -117,7 +117,6 @@ export async function startTestKit(options: TestKitOptions): Promise<TestKit> {
         if (found.isCompleted) return found;
         if (realNowMs() > endMs) throw new Error(whyNot(handle, found, timeoutMs));
         await settle(app);
-        await moment();
       }
     },
     settled: () => settle(app),
@@ -127,11 +126,22 @@ export async function startTestKit(options: TestKitOptions): Promise<TestKit> {
   };
 }
 
+/** Until nothing has moved for as many turns as a message takes there and back, and a moment for the machine to carry it. */
 async function settle(app: App): Promise<void> {
-  for (let turn = 0; turn < TURNS; turn += 1) {
-    await app.scheduler.idle();
-    await turns(1);
+  let hasMoved = true;
+  const moved = (): void => {
+    hasMoved = true;
+  };
+  const ends = [app.events.on("run.triggered", moved), app.events.on("run.moved", moved)];
+  while (hasMoved) {
+    hasMoved = false;
+    for (let turn = 0; turn < TURNS; turn += 1) {
+      await app.scheduler.idle();
+      await turns(1);
+    }
+    await moment();
   }
+  for (const end of ends) end();
 }
 
 /** What a stopping worker waits for has its times, which are played. */

@@ -42,6 +42,8 @@ export const BANS: readonly Ban[] = [
     instead: "take randomness from the entropy port",
     allowedAt: [
       "server/engine/entropy.ts",
+      // Ids of a kit's workers: of several kits in one process, none may meet another's.
+      "clients/testing/worker-clock.ts",
       // The secret of a store, drawn once in its life by the thread that makes the file.
       "server/store/embedded/writer.ts",
       "clients/typescript/src/clock.ts",
