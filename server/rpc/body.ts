@@ -11,7 +11,7 @@ import { connectErrorOf } from "./error.js";
 import type { HttpRequest } from "./listen.js";
 
 /** Flags and length before a message of gRPC. */
-const ENVELOPE_BYTES = 5;
+export const ENVELOPE_BYTES = 5;
 
 /** A stream of messages, as it comes. Its connection outlives a reader that stops early: the refusal still has to go out. */
 export async function* streamedBody(request: HttpRequest): AsyncGenerator<Uint8Array> {
@@ -19,15 +19,24 @@ export async function* streamedBody(request: HttpRequest): AsyncGenerator<Uint8A
   try {
     yield* chunks;
   } catch (error) {
-    // The caller hung up in the middle of a body: no mistake of ours, and nobody left to tell.
-    throw new ConnectError("The request was broken off", Code.Canceled, undefined, undefined, error);
+    throw brokenOff(error);
   }
+}
+
+/** The caller hung up in the middle of a body: no mistake of ours, and nobody left to tell. */
+export function brokenOff(cause?: unknown): ConnectError {
+  return new ConnectError("The request was broken off", Code.Canceled, undefined, undefined, cause);
+}
+
+/** @throws ConnectError RESOURCE_EXHAUSTED, MESSAGE_TOO_LARGE, for a `content-length` above the limit. */
+export function requireFits(contentLength: string | undefined, bytesMax: number): void {
+  const announced = Number(contentLength ?? Number.NaN);
+  if (announced > bytesMax + ENVELOPE_BYTES) throw connectErrorOf(messageTooLarge(bytesMax, announced));
 }
 
 /** The body of one message, in one piece. @throws ConnectError RESOURCE_EXHAUSTED, MESSAGE_TOO_LARGE. */
 export async function* wholeBody(request: HttpRequest, bytesMax: number): AsyncGenerator<Uint8Array> {
-  const announced = Number(request.headers["content-length"] ?? Number.NaN);
-  if (announced > bytesMax + ENVELOPE_BYTES) throw connectErrorOf(messageTooLarge(bytesMax, announced));
+  requireFits(request.headers["content-length"], bytesMax);
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of streamedBody(request)) {

@@ -5,14 +5,14 @@
 import { storeUnavailable } from "../domain/error.js";
 import { type Answer, grpcRefusalAnswer, refusalAnswer } from "./answer.js";
 import { connectErrorOf } from "./error.js";
-import { type HttpRequest, type HttpResponse, type Listener, listen, type RequestListener } from "./listen.js";
+import { type HttpRequest, type HttpResponse, type Listener, type Listeners, listen } from "./listen.js";
 import { answerPlain } from "./plain.js";
 import { writeAnswer } from "./write-answer.js";
 
 export interface Door {
   readonly listener: Listener;
   /** From now on calls are answered by this. */
-  open(onRequest: RequestListener): void;
+  open(listeners: Listeners): void;
   /** Idempotent. */
   close(): Promise<void>;
 }
@@ -28,14 +28,22 @@ export interface DoorOptions {
 /** @throws the error of `listen`, such as EADDRINUSE. */
 export async function createDoor({ host, port, tls, reason }: DoorOptions): Promise<Door> {
   const readiness = { check: async () => ({ ok: false, error: reason }) };
-  let current: RequestListener = (request, response) => {
-    if (!answerPlain(readiness, request, response)) void refuse(reason, request, response);
+  let current: Listeners = {
+    onRequest(request, response) {
+      if (!answerPlain(readiness, request, response)) void refuse(reason, request, response);
+    },
   };
-  const listener = await listen({ host, port, tls, onRequest: (request, response) => current(request, response) });
+  const listener = await listen({
+    host,
+    port,
+    tls,
+    onRequest: (request, response) => current.onRequest(request, response),
+    onStream: (stream, headers) => current.onStream?.(stream, headers) ?? false,
+  });
   return {
     listener,
-    open(onRequest) {
-      current = onRequest;
+    open(listeners) {
+      current = listeners;
     },
     async close() {
       const drained = listener.drain();

@@ -9,9 +9,13 @@ import { createServer as createHttpServer, type IncomingMessage, type ServerResp
 import {
   createServer as createHttp2Server,
   createSecureServer,
+  type Http2SecureServer,
+  type Http2Server,
   type Http2ServerRequest,
   type Http2ServerResponse,
+  type IncomingHttpHeaders,
   type ServerHttp2Session,
+  type ServerHttp2Stream,
   type ServerOptions,
 } from "node:http2";
 import { createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
@@ -20,13 +24,22 @@ export type HttpRequest = IncomingMessage | Http2ServerRequest;
 export type HttpResponse = ServerResponse | Http2ServerResponse;
 export type RequestListener = (request: HttpRequest, response: HttpResponse) => void;
 
-export interface ListenOptions {
+/** @returns false to leave the stream to the {@link RequestListener}. */
+export type StreamListener = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean;
+
+/** What answers on a port. */
+export interface Listeners {
+  readonly onRequest: RequestListener;
+  /** Asked first about every stream of HTTP/2; what it takes never becomes a request and a response. */
+  readonly onStream?: StreamListener;
+}
+
+export interface ListenOptions extends Listeners {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
   /** PEM texts; undefined: clear text. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
-  readonly onRequest: RequestListener;
 }
 
 export interface Listener {
@@ -101,6 +114,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 
   function clearText(): PortServer {
     const http2 = createHttp2Server(HTTP2_OPTIONS, onRequest);
+    askFirst(http2, options.onStream);
     http2.on("session", onSession);
     const http1 = createHttpServer(
       { headersTimeout: HEADERS_MS, requestTimeout: REQUEST_MS, keepAliveTimeout: KEEP_ALIVE_MS },
@@ -125,6 +139,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       { ...HTTP2_OPTIONS, ...tls, allowHTTP1: true, handshakeTimeout: FIRST_BYTES_MS, minVersion: "TLSv1.2" },
       onRequest,
     );
+    askFirst(secure, options.onStream);
     secure.on("session", onSession);
     // Closing it ends idle HTTP/1.1 connections as well.
     return { server: secure, stopHttp1: () => {} };
@@ -164,6 +179,17 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 interface PortServer {
   readonly server: NetServer;
   readonly stopHttp1: () => void;
+}
+
+/** Puts `onStream` before the listener by which Node makes a request and a response of every stream. */
+function askFirst(server: Http2Server | Http2SecureServer, onStream: StreamListener | undefined): void {
+  if (onStream === undefined) return;
+  const others = server.listeners("stream");
+  server.removeAllListeners("stream");
+  server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: readonly unknown[]) => {
+    if (onStream(stream, headers)) return;
+    for (const listener of others) Reflect.apply(listener, server, [stream, headers, ...rest]);
+  });
 }
 
 /** Looks at the first bytes without taking them. */

@@ -1,9 +1,15 @@
 /**
- * Every call's way in: Connect's router serves gRPC, gRPC-Web and Connect; around it, the same for all protocols, credentials are looked at
+ * Every call's way in. Usual unary gRPC takes the lean path (`unary/`); everything else comes here: Connect's router serves gRPC, gRPC-Web and Connect; around it, the same for all protocols, credentials are looked at
  * before the body is read (TRG-10), bodies are bounded (PAY-12), unary calls get a deadline, and the end of the call is told to telemetry.
  * Inside it the interceptors see the decoded message.
  */
-import { type ConnectError, type ConnectRouter, createConnectRouter, createContextValues } from "@connectrpc/connect";
+import {
+  type ConnectError,
+  type ConnectRouter,
+  createConnectRouter,
+  createContextValues,
+  type Interceptor,
+} from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { compressionBrotli, compressionGzip, universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import type { Principal } from "../auth/principal.js";
@@ -28,19 +34,21 @@ import {
 import { answerHints } from "./hints.js";
 import { authenticate } from "./interceptors/authenticate.js";
 import { clientVersion } from "./interceptors/client-version.js";
-import { deadline } from "./interceptors/deadline.js";
+import { DEADLINE_DEFAULT_SECONDS, deadline } from "./interceptors/deadline.js";
 import { refuse } from "./interceptors/refuse.js";
 import { validate } from "./interceptors/validate.js";
-import type { HttpRequest, HttpResponse, RequestListener } from "./listen.js";
+import type { HttpRequest, HttpResponse, Listeners, RequestListener } from "./listen.js";
 import type { RpcLog } from "./log.js";
 import { methodPath } from "./method-path.js";
 import { answerPlain, pathOf } from "./plain.js";
-import { randomName } from "./random-name.js";
 import type { Readiness } from "./readiness.js";
+import { requestIdOf } from "./request-id.js";
+import { createUnaryListener } from "./unary/call.js";
+import { unaryMethods } from "./unary/methods.js";
 import { writeAnswer } from "./write-answer.js";
 
 export interface Routes {
-  /** Registers every service; called once per size of bodies, so it must not do anything else. */
+  /** Registers every service; called for each size of bodies and for the lean path, so it must not do anything else. */
   readonly register: (router: ConnectRouter) => void;
   /** Services that are served without a key, by full name. */
   readonly openServices: ReadonlySet<string>;
@@ -57,14 +65,16 @@ export interface Routes {
   readonly entropy: Entropy;
 }
 
-/** For unary calls that name no deadline (design 14). */
-const DEADLINE_DEFAULT_SECONDS = 30;
 /** Answers are never compressed: it doubles their CPU and saves nothing in a data centre (design 14). The largest value that is taken. */
 const COMPRESS_NEVER_BYTES = 0xffff_ffff;
-/** What a caller may choose as request id; anything else is replaced. */
-const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
-export function createRequestListener(routes: Routes): RequestListener {
+export function createListeners(routes: Routes): Listeners {
+  const bytesMax = routes.limits.bodyBinaryBytesMax;
+  const methods = unaryMethods(routes.register, { guards: guards(routes), bytesMax });
+  return { onRequest: requestListener(routes), onStream: createUnaryListener({ ...routes, methods, bytesMax }) };
+}
+
+function requestListener(routes: Routes): RequestListener {
   const { limits } = routes;
   const binary = handlers(routes, limits.bodyBinaryBytesMax);
   const json = handlers(routes, limits.bodyJsonBytesMax);
@@ -80,6 +90,15 @@ export function createRequestListener(routes: Routes): RequestListener {
   };
 }
 
+/** What every call passes before its handler, whatever its protocol and its path. */
+function guards(routes: Routes): readonly Interceptor[] {
+  return [
+    authenticate((service) => routes.openServices.has(service.typeName)),
+    clientVersion,
+    validate((schema) => routes.selfValidated.has(schema.typeName)),
+  ];
+}
+
 function handlers(routes: Routes, bytesMax: number): ReadonlyMap<string, UniversalHandler> {
   const router = createConnectRouter({
     readMaxBytes: bytesMax,
@@ -87,13 +106,7 @@ function handlers(routes: Routes, bytesMax: number): ReadonlyMap<string, Univers
     acceptCompression: [compressionGzip, compressionBrotli],
     // A typo must not pass silently (CFG-6).
     jsonOptions: { ignoreUnknownFields: false, registry: detailRegistry },
-    interceptors: [
-      refuse(routes.log, bytesMax),
-      deadline,
-      authenticate((service) => routes.openServices.has(service.typeName)),
-      clientVersion,
-      validate((schema) => routes.selfValidated.has(schema.typeName)),
-    ],
+    interceptors: [refuse(routes.log, bytesMax), deadline, ...guards(routes)],
   });
   routes.register(router);
   return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
@@ -118,8 +131,7 @@ class Call {
     this.#request = request;
     this.#response = response;
     this.#bytesMax = bytesMax;
-    const given = request.headers["x-request-id"];
-    this.#requestId = typeof given === "string" && REQUEST_ID.test(given) ? given : randomName(routes.entropy);
+    this.#requestId = requestIdOf(request.headers, routes.entropy);
     this.#startedMs = routes.clock.nowMs();
   }
 

@@ -15,7 +15,7 @@ import { type Listener, listen } from "./listen.js";
 import type { RpcLog } from "./log.js";
 import { createPageTokens } from "./page-token.js";
 import { createReadiness, type ReadinessResult } from "./readiness.js";
-import { createRequestListener } from "./routes.js";
+import { createListeners } from "./routes.js";
 import { DISCOVERY_SERVICES, registerServices, SELF_VALIDATED, type ServiceDeps } from "./services.js";
 
 export interface ServingDeps {
@@ -75,7 +75,7 @@ export function createServing(deps: ServingDeps): Serving {
       readiness,
       stopping: stopping.signal,
     };
-    const onRequest = createRequestListener({
+    const listeners = createListeners({
       register: (router) => registerServices(router, services),
       openServices: new Set(deps.isDiscoveryOpen ? DISCOVERY_SERVICES : []),
       selfValidated: SELF_VALIDATED,
@@ -89,8 +89,8 @@ export function createServing(deps: ServingDeps): Serving {
       entropy: deps.entropy,
     });
     const { host, port } = deps.listen;
-    deps.door?.open(onRequest);
-    listener = deps.door?.listener ?? (await listen({ host, port, tls: deps.tls, onRequest }));
+    deps.door?.open(listeners);
+    listener = deps.door?.listener ?? (await listen({ host, port, tls: deps.tls, ...listeners }));
     readiness.setAccepting(true);
     void prepareValidation();
     const scheme = deps.tls === undefined ? "http" : "https";

@@ -3,7 +3,7 @@
  * framework would send headers and then trailers, which makes clients believe that an answer has begun, so that their retry policies
  * never fire.
  */
-import { constants, Http2ServerResponse, type OutgoingHttpHeaders } from "node:http2";
+import { constants, Http2ServerResponse, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { Answer } from "./answer.js";
 import type { HttpRequest, HttpResponse } from "./listen.js";
 
@@ -38,16 +38,22 @@ function isFailed(answer: Answer): boolean {
 }
 
 function writeTrailersOnly(answer: Answer, response: HttpResponse): void {
-  const headers = { ...nodeHeaders(answer.header), ...nodeHeaders(answer.trailer() ?? new Headers()) };
   if (response instanceof Http2ServerResponse) {
-    response.stream.respond(
-      { ...response.getHeaders(), ...headers, [constants.HTTP2_HEADER_STATUS]: answer.status },
-      { endStream: true },
-    );
+    respondTrailersOnly(answer, response.stream, response.getHeaders());
     return;
   }
-  response.writeHead(answer.status, headers);
+  response.writeHead(answer.status, trailersOnlyHeaders(answer));
   response.end();
+}
+
+/** @param others headers that every answer has. */
+export function respondTrailersOnly(answer: Answer, stream: ServerHttp2Stream, others: OutgoingHttpHeaders): void {
+  const headers = { ...others, ...trailersOnlyHeaders(answer), [constants.HTTP2_HEADER_STATUS]: answer.status };
+  stream.respond(headers, { endStream: true });
+}
+
+function trailersOnlyHeaders(answer: Answer): OutgoingHttpHeaders {
+  return { ...nodeHeaders(answer.header), ...nodeHeaders(answer.trailer() ?? new Headers()) };
 }
 
 function writeHead(answer: Answer, response: HttpResponse): void {
@@ -94,12 +100,14 @@ function stopUpload(request: HttpRequest, response: HttpResponse): void {
   request.resume();
   if (!(response instanceof Http2ServerResponse)) return;
   const { stream } = response;
-  const breakOff = (): void => {
-    setImmediate(() => {
-      if (!stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
-    });
-  };
   // A Trailers-Only answer has left already.
-  if (stream.endAfterHeaders || stream.sentHeaders["grpc-status"] !== undefined) breakOff();
-  else stream.once("wantTrailers", breakOff);
+  if (stream.endAfterHeaders || stream.sentHeaders["grpc-status"] !== undefined) breakOff(stream);
+  else stream.once("wantTrailers", () => breakOff(stream));
+}
+
+/** Ends a stream whose answer has left, in the next turn. */
+export function breakOff(stream: ServerHttp2Stream): void {
+  setImmediate(() => {
+    if (!stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
+  });
 }

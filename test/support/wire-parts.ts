@@ -5,10 +5,10 @@ import { defaultLimits } from "../../server/domain/limits.js";
 import { systemClock } from "../../server/engine/clock.js";
 import { systemEntropy } from "../../server/engine/entropy.js";
 import { prepareValidation } from "../../server/rpc/interceptors/validate.js";
-import { type Listener, listen } from "../../server/rpc/listen.js";
+import { type Listener, listen, type RequestListener } from "../../server/rpc/listen.js";
 import type { CallRecord, Fault } from "../../server/rpc/log.js";
 import { createReadiness } from "../../server/rpc/readiness.js";
-import { createRequestListener, type Routes } from "../../server/rpc/routes.js";
+import { createListeners, type Routes } from "../../server/rpc/routes.js";
 
 // What tests of the wire need of the inside.
 export { storeUnavailable } from "../../server/domain/error.js";
@@ -21,6 +21,8 @@ export interface Wire {
   readonly listener: Listener;
   readonly faults: readonly Fault[];
   readonly calls: readonly CallRecord[];
+  /** Requests that did not take the lean path, by URL. */
+  readonly requests: readonly string[];
 }
 
 /** Listens with these services until the test ends. @param change what differs from the defaults of a test. */
@@ -31,10 +33,11 @@ export async function startWire(
 ): Promise<Wire> {
   const faults: Fault[] = [];
   const calls: CallRecord[] = [];
+  const requests: string[] = [];
   const readiness = createReadiness(() => Promise.resolve({ ok: true }));
   readiness.setAccepting(true);
   const { tls, ...routes } = change;
-  const onRequest = createRequestListener({
+  const listeners = createListeners({
     register,
     openServices: new Set(),
     selfValidated: new Set(),
@@ -51,13 +54,17 @@ export async function startWire(
     entropy: systemEntropy(),
     ...routes,
   });
+  const onRequest: RequestListener = (request, response) => {
+    requests.push(request.url ?? "");
+    listeners.onRequest(request, response);
+  };
   await prepareValidation();
-  const listener = await listen({ host: "127.0.0.1", port: 0, tls, onRequest });
+  const listener = await listen({ host: "127.0.0.1", port: 0, tls, ...listeners, onRequest });
   t.teardown(async () => {
     const drained = listener.drain();
     listener.destroy();
     await drained;
   });
   const scheme = tls === undefined ? "http" : "https";
-  return { url: `${scheme}://127.0.0.1:${listener.port}`, listener, faults, calls };
+  return { url: `${scheme}://127.0.0.1:${listener.port}`, listener, faults, calls, requests };
 }

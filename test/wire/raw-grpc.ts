@@ -9,11 +9,12 @@ export interface RawAnswer {
   readonly body: Buffer;
 }
 
-/** One unary call. @param message encoded, without envelope. */
+/** One unary call. @param params.message encoded, without envelope; `params.body` is sent as it is instead. */
 export async function rawGrpc(params: {
   readonly url: string;
   readonly path: string;
-  readonly message: Uint8Array;
+  readonly message?: Uint8Array;
+  readonly body?: Uint8Array;
   readonly headers?: Readonly<Record<string, string>>;
 }): Promise<RawAnswer> {
   const session = connect(params.url, { rejectUnauthorized: false });
@@ -41,7 +42,7 @@ export async function rawGrpc(params: {
       stream.on("data", (chunk: Buffer) => chunks.push(chunk));
       stream.once("error", reject);
       stream.once("end", () => resolve({ headers, isTrailersOnly, trailers, body: Buffer.concat(chunks) }));
-      stream.end(envelope(params.message));
+      stream.end(params.body ?? envelope(params.message ?? new Uint8Array()));
     });
   } finally {
     session.destroy();
@@ -51,7 +52,7 @@ export async function rawGrpc(params: {
 /** RFC 9113, 6.2. */
 const END_STREAM = 0x1;
 
-function envelope(message: Uint8Array): Buffer {
+export function envelope(message: Uint8Array): Buffer {
   const framed = Buffer.alloc(5 + message.length);
   framed.writeUInt32BE(message.length, 1);
   framed.set(message, 5);

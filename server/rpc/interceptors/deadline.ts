@@ -1,8 +1,11 @@
 /**
- * Answers a unary call when its deadline passes or its caller leaves, whatever its handler is doing; the framework only aborts the signal.
+ * On Connect's path: answers a unary call when its deadline passes or its caller leaves, whatever its handler is doing; the framework only aborts the signal.
  * The default deadline is set where calls come in (`routes.ts`).
  */
 import type { Interceptor } from "@connectrpc/connect";
+
+/** For unary calls that name no deadline (design 14). */
+export const DEADLINE_DEFAULT_SECONDS = 30;
 
 export const deadline: Interceptor = (next) => (request) =>
   request.stream ? next(request) : unlessAborted(next(request), request.signal);
