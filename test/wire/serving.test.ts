@@ -238,6 +238,7 @@ testIf(grpcurl !== undefined, "grpcurl not found")(
       "grpc.reflection.v1.ServerReflection",
       "grpc.reflection.v1alpha.ServerReflection",
       "hairtrigger.v1.AuthService",
+      "hairtrigger.v1.BatchService",
       "hairtrigger.v1.QueueService",
       "hairtrigger.v1.RunService",
       "hairtrigger.v1.TaskService",
@@ -284,6 +285,7 @@ test("health: Check, List and Watch tell SERVING without a key, and an unknown s
   t.deepEqual(Object.keys(statuses).toSorted(), [
     "",
     "hairtrigger.v1.AuthService",
+    "hairtrigger.v1.BatchService",
     "hairtrigger.v1.QueueService",
     "hairtrigger.v1.RunService",
     "hairtrigger.v1.TaskService",
@@ -384,12 +386,12 @@ test("what nothing serves gets a clear answer: 404, 405 with Allow, 415, 505, an
   t.is(stream.status, 505);
   const unknown = await rawGrpc({
     url: server.url,
-    path: "/hairtrigger.v1.BatchService/BatchTrigger",
+    path: "/hairtrigger.v1.NoService/BatchTrigger",
     message: new Uint8Array(),
   });
   t.true(unknown.isTrailersOnly);
   t.is(unknown.headers["grpc-status"], String(grpc.status.UNIMPLEMENTED));
-  t.is(unknown.headers["grpc-message"], "No method /hairtrigger.v1.BatchService/BatchTrigger");
+  t.is(unknown.headers["grpc-message"], "No method /hairtrigger.v1.NoService/BatchTrigger");
 });
 
 test("AUT-7: a browser's preflight is answered from every origin, and the headers of Connect and gRPC-Web are exposed", async (t) => {
