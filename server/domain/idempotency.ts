@@ -1,7 +1,7 @@
 /**
  * Keys: how a key becomes the id of its record, how long it holds, and which outcomes keep it (section 8).
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { parseDuration } from "./duration.js";
 import { shown, type Violation } from "./error.js";
 import type { Limits } from "./limits.js";
@@ -53,7 +53,7 @@ export function keyRecordHash(kind: KeyKind, environment: string, task: string, 
 }
 
 function sha256Hex(parts: readonly string[]): string {
-  return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
+  return hash("sha256", JSON.stringify(parts), "hex");
 }
 
 /** Section 8.5: whether the next trigger with the key gets the run that holds it, or a new one. */

@@ -19,7 +19,7 @@ export function requireServed(version: string, own = PROTOCOL_VERSION): void {
  * Calls without the header, or whose header names no protocol version, are served: the contract of one major version stays readable.
  * @throws AppError UNSUPPORTED_CLIENT.
  */
-export function requireServedHeader(header: string | null): void {
-  const version = header === null ? undefined : IN_HEADER.exec(header)?.[1];
+export function requireServedHeader(header: string | undefined): void {
+  const version = header === undefined ? undefined : IN_HEADER.exec(header)?.[1];
   if (version !== undefined) requireServed(version);
 }

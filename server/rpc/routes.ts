@@ -19,7 +19,7 @@ import type { Entropy } from "../engine/entropy.js";
 import type { HintReceiver } from "../signals/signals.js";
 import { type Answer, answerOf, grpcRefusalAnswer, refusalAnswer, type Settle } from "./answer.js";
 import { streamedBody, wholeBody } from "./body.js";
-import { callScopeKey } from "./call-scope.js";
+import { callScopeKey, clientOf } from "./call-scope.js";
 import { type AllowedOrigins, answerCors } from "./cors.js";
 import {
   codeName,
@@ -169,7 +169,8 @@ class Call {
     handler: UniversalHandler,
     { principal, refusal }: { readonly principal?: Principal; readonly refusal?: Error },
   ): Promise<UniversalServerResponse> {
-    const values = createContextValues().set(callScopeKey, { requestId: this.#requestId, principal, refusal });
+    const client = clientOf(this.#request.headers);
+    const values = createContextValues().set(callScopeKey, { requestId: this.#requestId, client, principal, refusal });
     const universal = universalRequestFromNodeRequest(this.#request, this.#response, undefined, values);
     if (handler.method.methodKind === "unary") setDeadline(universal.header);
     return handler({

@@ -64,7 +64,10 @@ export function sendTrigger(
 
 function laneOf(settings: CallSettings): Lane {
   const { accessToken, baseURL, options } = settings;
-  const key = JSON.stringify([baseURL, accessToken, Object.entries(options.additionalHeaders ?? {})]);
+  const { additionalHeaders } = options;
+  // Neither an address nor a token holds a line break.
+  const headers = additionalHeaders === undefined ? "" : JSON.stringify(Object.entries(additionalHeaders));
+  const key = `${baseURL}\n${accessToken}\n${headers}`;
   let lane = lanes.get(key);
   if (lane === undefined) {
     lane = { key, settings, waiting: [], callsInFlight: 0, itemsInFlight: 0, isFlushing: false };

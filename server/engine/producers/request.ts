@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Limits } from "../../domain/limits.js";
 import type { RequestMark } from "../../store/store.js";
 
@@ -15,8 +15,6 @@ export function requestMark(
 ): RequestMark | undefined {
   const { environment, family, requestId, nowMs } = request;
   if (requestId === undefined) return undefined;
-  const hash = createHash("sha256")
-    .update(JSON.stringify([environment, family, requestId]))
-    .digest("hex");
-  return { hash, expiresAtMs: nowMs + limits.requestMemoryMs };
+  const name = hash("sha256", JSON.stringify([environment, family, requestId]), "hex");
+  return { hash: name, expiresAtMs: nowMs + limits.requestMemoryMs };
 }

@@ -15,6 +15,7 @@ import type { Clock, Timer } from "../../engine/clock.js";
 import type { Entropy } from "../../engine/entropy.js";
 import { grpcRefusalAnswer } from "../answer.js";
 import { brokenOff, ENVELOPE_BYTES } from "../body.js";
+import { clientOf } from "../call-scope.js";
 import { codeName, faultError, wireErrorOf } from "../error.js";
 import { DEADLINE_DEFAULT_SECONDS } from "../interceptors/deadline.js";
 import type { StreamListener } from "../listen.js";
@@ -117,7 +118,7 @@ class UnaryCall {
     if (this.#isSettled) return undefined;
     this.#context = new UnaryContext({
       method,
-      scope: { requestId: this.#requestId, principal, refusal: undefined },
+      scope: { requestId: this.#requestId, client: clientOf(this.#headers), principal, refusal: undefined },
       received: this.#headers,
       timeoutMs: () => deadlineMs - clock.nowMs(),
     });
