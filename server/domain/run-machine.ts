@@ -29,6 +29,7 @@ export const RUN_MACHINE = {
   trigger: { from: [], to: ["QUEUED_WAITING", "DELAYED"], by: "producer", when: "no run holds the key" },
   due: { from: ["DELAYED", "QUEUED_PARKED"], to: ["QUEUED_WAITING"], by: "clock", when: "due time reached" },
   reschedule: { from: ["DELAYED"], to: ["DELAYED"], by: "producer", when: "not yet due" },
+  push: { from: ["DELAYED"], to: ["DELAYED"], by: "producer", when: "same debounce key, not yet due" },
   claim: { from: ["QUEUED_WAITING"], to: ["EXECUTING"], by: "worker", when: "slot free, place free" },
   confirm: { from: ["EXECUTING"], to: ["EXECUTING"], by: "worker", when: "fence matches" },
   release: {

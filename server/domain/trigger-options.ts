@@ -2,6 +2,7 @@
  * The options of a trigger (section 6): the one place that turns what a caller sent into values in force, or into
  * everything that is wrong with it. What depends on the task (its queue, ttl, retry policy) is resolved by the verb.
  */
+import { type CheckedDebounce, checkDebounce, type DebounceInput } from "./debounce.js";
 import { type DelayInput, delayViolation, parseDelay } from "./delay.js";
 import { shown, type Violation } from "./error.js";
 import {
@@ -25,6 +26,7 @@ export interface TriggerOptionsInput {
   readonly ttl?: TtlInput;
   readonly idempotencyKey?: IdempotencyKeyInput;
   readonly idempotencyKeyTtl?: string;
+  readonly debounce?: DebounceInput;
   readonly queue?: { readonly name?: string; readonly concurrencyLimit?: number };
   readonly concurrencyKey?: string;
   readonly maxAttempts?: number;
@@ -44,6 +46,7 @@ export interface CheckedOptions {
   readonly key: CheckedKey | undefined;
   /** How long the key names the run, from its creation, in milliseconds; also without a key. */
   readonly keyTtlMs: number;
+  readonly debounce: CheckedDebounce | undefined;
   /** Cleaned; undefined: the task's queue (QUE-3). */
   readonly queueName: string | undefined;
   /** Base limit for a queue that no registration declares (QUE-11). */
@@ -83,6 +86,7 @@ export function checkTriggerOptions(
     ttl: checkTtl(check, input.ttl),
     key: checkIdempotencyKey(input.idempotencyKey, `${path}.idempotencyKey`, limits, violations),
     keyTtlMs: checkKeyTtl(check, input.idempotencyKeyTtl),
+    debounce: checkDebounce(input.debounce, `${path}.debounce`, limits, violations),
     queueName: checkQueueName(check, input.queue?.name),
     queueLimit: checkQueueLimit(check, input.queue?.concurrencyLimit),
     concurrencyKey: checkConcurrencyKey(check, input.concurrencyKey),

@@ -54,6 +54,8 @@ export interface SpecCodec {
   replayOf(spec: Uint8Array): {
     readonly options: TriggerOptionsInput;
     readonly spec: Uint8Array;
+    /** A debounced call may have replaced the spec of an earlier one. */
+    readonly isReplaced: boolean;
   };
 }
 

@@ -37,10 +37,11 @@ export interface Store {
 
   /**
    * Stores new runs. In order, per item: an own earlier run under the same id (`repeat`), the use of a one-time token by another request
-   * (`tokenUsed`; a run or a hit uses it, nothing else does, and only one of any number of callers), the holder of the key if its window is open and
-   * its status keeps the key (`cached`; otherwise that run loses the key), the size of the queue (`queueFull`), then the run, its key, its
-   * queue (made on first use; `queueLimit` becomes its base limit unless a registration declares the queue) and, for a hit under a request
-   * id, the remembered answer. Items of one call see each other in order.
+   * (`tokenUsed`; a run, a hit or a push uses it, nothing else does, and only one of any number of callers), the holder of the key if its window
+   * is open and its status keeps the key (`cached`; otherwise that run loses the key), the run of the debounce key if the call may push it
+   * (`pushed`, decided by `applyPush`; otherwise that run loses the debounce key), the size of the queue (`queueFull`), then the run, its key,
+   * its queue (made on first use; `queueLimit` becomes its base limit unless a registration declares the queue) and, for a hit or push under a
+   * request id, the remembered answer. Items of one call see each other in order.
    */
   insertRuns(items: readonly InsertRun[]): Promise<readonly InsertRunResult[]>;
 
@@ -194,6 +195,7 @@ export interface InsertRun {
   /** JSON object text (MET-1). */
   readonly metadataJson: string | undefined;
   readonly request: RequestMark | undefined;
+  readonly debounce?: InsertDebounce;
   /** QUE-10; undefined: no limit, or not to be checked (future delay). */
   readonly queueSizeMax: number | undefined;
   /** Base limit given by the trigger (QUE-11). */
@@ -201,6 +203,15 @@ export interface InsertRun {
   /** Set where a one-time token is used up by it (AUT-3). */
   readonly token?: OneTimeUse;
   readonly nowMs: number;
+}
+
+/** A debounced call (section 9). What a trailing one replaces is taken from its run, spec and metadata. */
+export interface InsertDebounce {
+  /** SHA-256 over [kind, environment, task, key], hex. */
+  readonly recordHash: string;
+  readonly delayMs: number;
+  readonly maxDelayMs: number | undefined;
+  readonly isTrailing: boolean;
 }
 
 export type InsertRunResult =
@@ -211,6 +222,8 @@ export type InsertRunResult =
   | { readonly kind: "cached"; readonly runId: string }
   /** The one-time token was used by another request. */
   | { readonly kind: "tokenUsed" }
+  /** The call pushed this run, shown as it is now (DEB-2); under a request id the answer is remembered and the push made once (REQ-1). */
+  | { readonly kind: "pushed"; readonly run: RunState }
   | { readonly kind: "queueFull"; readonly size: number };
 
 export interface BatchRef {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import test from "ava";
 import { refusal, startApi } from "../support/api.js";
 import "./options/attempts.js";
+import "./options/debounce.js";
 import "./options/delay.js";
 import "./options/ttl.js";
 import "./options/values.js";

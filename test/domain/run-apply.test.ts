@@ -129,7 +129,7 @@ test("RUN-4, §12.2: a change applies exactly where the table allows its event",
     const state = make();
     t.true(place === placeOf(state), place);
     for (const event of RUN_EVENTS) {
-      if (event === "trigger" || event === "resume") continue;
+      if (event === "trigger" || event === "resume" || event === "push") continue;
       const result = applyChange(state, change(event, state, T0 + 120_000));
       const refused = isRefused(result) ? result.refused : undefined;
       if (!isRefused(result)) {
@@ -153,7 +153,7 @@ test("§12.2: final statuses are final: no event changes them", (t) => {
     const state = make();
     if (!isFinal(state.status)) continue;
     for (const event of RUN_EVENTS) {
-      if (event === "trigger" || event === "resume") continue;
+      if (event === "trigger" || event === "resume" || event === "push") continue;
       t.true(isRefused(applyChange(state, change(event, state, T0 + 999_999))), `${event} in ${state.status}`);
     }
   }
@@ -336,7 +336,7 @@ test("RUN-9: a finished run outlives the retention, a day from creation and its 
 });
 
 test("RUN-5: in any history versions and updatedAt rise, finishedAt is set exactly in final statuses, attempts stay within bounds", (t) => {
-  const events = RUN_EVENTS.filter((event) => event !== "trigger" && event !== "resume");
+  const events = RUN_EVENTS.filter((event) => event !== "trigger" && event !== "resume" && event !== "push");
   const step = fc.tuple(fc.constantFrom(...events), fc.integer({ min: 0, max: 40_000 }));
   t.notThrows(() =>
     fc.assert(

@@ -48,6 +48,7 @@ test("TRG-10: no options are the defaults", (t) => {
     ttl: undefined,
     key: undefined,
     keyTtlMs: 30 * 24 * 3_600_000,
+    debounce: undefined,
     queueName: undefined,
     queueLimit: undefined,
     concurrencyKey: undefined,

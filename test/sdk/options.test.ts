@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { BadRequestError, idempotencyKeys, type ListRunsOptions, type TriggerOptions, timeout } from "@hairtrigger/sdk";
 import test from "ava";
-import { IdempotencyKeyScope } from "#proto/hairtrigger/v1/trigger_options_pb.js";
+import { DebounceMode, IdempotencyKeyScope } from "#proto/hairtrigger/v1/trigger_options_pb.js";
 import { listRunsMessage } from "#sdk/convert/run-filter.js";
 import { triggerOptionsMessage } from "#sdk/convert/trigger-options.js";
 import { expirationMs, parseDuration } from "#sdk/duration.js";
@@ -245,4 +245,16 @@ test("REQ-1: request ids are UUIDv7 of their millisecond", (t) => {
   for (const id of ids) t.regex(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   t.is(ids[1]?.slice(0, 13), "018f0000-0001");
   t.deepEqual(ids.toSorted(), ids);
+});
+
+test("DEB-1, DEB-6: debounce travels as given; an unknown mode is refused in the server's form", async (t) => {
+  const { debounce } = await wireOf({ debounce: { key: "k", delay: "5s", mode: "trailing", maxDelay: "1m" } });
+  t.like(debounce, { key: "k", delay: "5s", mode: DebounceMode.TRAILING, maxDelay: "1m" });
+  const { debounce: plain } = await wireOf({ debounce: { key: "k", delay: "5s" } });
+  t.like(plain, { mode: DebounceMode.LEADING, maxDelay: undefined });
+  const refused = await t.throwsAsync(wireOf({ debounce: { key: "k", delay: "5s", mode: "middle" } }), {
+    instanceOf: BadRequestError,
+  });
+  t.true(refused?.message.startsWith("debounce.mode"));
+  await t.throwsAsync(wireOf({ debounce: "5s" }), { instanceOf: TypeError });
 });

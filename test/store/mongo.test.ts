@@ -3,6 +3,7 @@ import test from "ava";
 import { testIf } from "../support/available.js";
 import { mongoCrashes } from "./mongo-crashes.js";
 import { mongoPromises } from "./mongo-promises.js";
+import { mongoPushes } from "./mongo-pushes.js";
 import { Databases, MONGODB_URI, mongoStore } from "./mongo-world.js";
 import { storeContract } from "./store-contract.js";
 
@@ -16,5 +17,6 @@ if (MONGODB_URI === undefined) {
   });
   mongoPromises(databases);
   mongoCrashes(databases);
+  mongoPushes(databases);
   test.after.always(() => databases.drop());
 }

@@ -6,6 +6,7 @@ import test, { type ExecutionContext } from "ava";
 import type { Store } from "../../server/store/store.js";
 import { batchPromises } from "./batch-promises.js";
 import { claimPromises } from "./claim-promises.js";
+import { debouncePromises } from "./debounce-promises.js";
 import { dutyPromises } from "./duty-promises.js";
 import { historyPromises } from "./history-promises.js";
 import { insertPromises } from "./insert-promises.js";
@@ -45,6 +46,7 @@ export function storeContract(name: string, makeStore: MakeStore): void {
   insertPromises(promise);
   keyPromises(promise);
   if (name !== "mongo") batchPromises(promise);
+  debouncePromises(promise);
   claimPromises(promise);
   queuePromises(promise);
   machinePromises(promise);

@@ -21,6 +21,10 @@ export interface TriggerOptions {
   /** How long the key names the run, a duration of at least `"1s"`. Default 30 days. Ignored without a key. */
   readonly idempotencyKeyTTL?: string;
   /**
+   * Lets calls that follow each other quickly share one run: while it is delayed, each call with the key moves its due time to now + `delay`.
+   */
+  readonly debounce?: DebounceOptions;
+  /**
    * The queue for this run: a name, or a name with a limit. A limit becomes the base limit of a queue that no worker declares. Default: the
    * task's queue.
    */
@@ -37,4 +41,19 @@ export interface TriggerOptions {
   readonly maxDuration?: number | null;
   /** Head start in seconds within the queue; may be negative or a fraction. Default 0. */
   readonly priority?: number;
+}
+
+/** Debouncing (section 9). A malformed member refuses the trigger: `BadRequestError`, `INVALID_DEBOUNCE`. */
+export interface DebounceOptions {
+  /** 1 to 512 characters; unique within the task. */
+  readonly key: string;
+  /** How long the run waits after each call: a duration such as `"5s"`, at least `"1s"`. */
+  readonly delay: string;
+  /**
+   * Whose payload and options run: those of the first call (`leading`), or those of the last (`trailing`: payload, and where given metadata,
+   * tags, maxAttempts and maxDuration). Default `leading`.
+   */
+  readonly mode?: "leading" | "trailing";
+  /** Longest postponement, counted from the run's creation; longer than `delay`. A call that would pass it makes a new run. Default none. */
+  readonly maxDelay?: string;
 }

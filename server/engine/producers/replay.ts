@@ -12,14 +12,21 @@ export function createReplay(deps: EngineDeps, trigger: Trigger) {
     runId: string,
     requestId: string | undefined,
   ): Promise<{ readonly runId: string }> => {
-    const { run, spec } = await retrieveRun(deps, environment, runId);
+    const { run, spec, metadataJson } = await retrieveRun(deps, environment, runId);
     const replay = deps.specs.replayOf(spec);
+    // The last of several debounced calls replaced the spec, but not what it did not give (DEB-3).
+    const kept = replay.isReplaced
+      ? {
+          tags: replay.options.tags?.length ? replay.options.tags : run.tags,
+          metadataJson: replay.options.metadataJson ?? metadataJson,
+        }
+      : {};
     const [outcome] = await trigger(environment, [
       {
         taskId: run.taskId,
         spec: replay.spec,
         payload: { json: undefined },
-        options: { ...replay.options, queue: { name: run.queue } },
+        options: { ...replay.options, ...kept, queue: { name: run.queue }, concurrencyKey: run.concurrencyKey },
         requestId: requestId === undefined ? undefined : `${REQUEST_PREFIX}${requestId}`,
         parentRunId: undefined,
         isTest: run.isTest,

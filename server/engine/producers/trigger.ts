@@ -13,8 +13,9 @@ import { similarTaskIds, type TaskRecord } from "../../domain/task.js";
 import { familyOfCaller, keyOfCaller } from "../../domain/token-caller.js";
 import { type CheckedOptions, checkTriggerOptions } from "../../domain/trigger-options.js";
 import { parseTtl, resolveTtl } from "../../domain/ttl.js";
-import type { InsertRun, InsertRunResult } from "../../store/store.js";
+import type { InsertDebounce, InsertRun, InsertRunResult } from "../../store/store.js";
 import type { EngineDeps, TriggerItem, TriggerOutcome } from "../engine.js";
+import { emitMoved } from "../moved.js";
 import type { TaskRegistry } from "../task-registry.js";
 import { type AwaitedRun, attachWaiters, queueTimeOf, requireWaiter } from "./awaited.js";
 import { requestMark } from "./request.js";
@@ -118,7 +119,8 @@ export function prepare(deps: EngineDeps, context: PrepareContext): InsertRun {
     queue: options.queueName ?? task?.queueName ?? queueNameForTask(item.taskId),
     concurrencyKey: options.concurrencyKey,
     prioritySeconds: options.prioritySeconds,
-    delayedUntilMs: options.dueMs,
+    // A future delay sets the first due time, the debounce delay those of later calls (section 6.5).
+    delayedUntilMs: options.dueMs ?? (options.debounce === undefined ? undefined : nowMs + options.debounce.delayMs),
     ttl: resolveTtl([options.ttl, task?.ttl === undefined ? undefined : parseTtl(task.ttl)], limits.ttlMaxMs),
     maxAttempts: options.maxAttempts,
     maxDurationSeconds: options.maxDurationSeconds,
@@ -142,7 +144,8 @@ export function prepare(deps: EngineDeps, context: PrepareContext): InsertRun {
     // A run that waits for long is executed again long after, and has to find what it joined.
     request:
       request === undefined || waiter === undefined ? request : { ...request, expiresAtMs: nowMs + JOINED_KNOWN_MS },
-    queueSizeMax: options.dueMs === undefined ? limits.queueSizeMax : undefined,
+    debounce: debounceOf(environment, item, options),
+    queueSizeMax: run.status === "DELAYED" ? undefined : limits.queueSizeMax,
     queueLimit: options.queueLimit,
     nowMs,
   };
@@ -172,6 +175,17 @@ function keyOf(
     scope,
     expiresAtMs: nowMs + options.keyTtlMs,
   };
+}
+
+function debounceOf(
+  environment: string,
+  { taskId, caller }: TriggerItem,
+  { debounce }: CheckedOptions,
+): InsertDebounce | undefined {
+  if (debounce === undefined) return undefined;
+  const { key, delayMs, maxDelayMs, mode } = debounce;
+  const recordHash = keyRecordHash("debounce", environment, taskId, keyOfCaller(caller, key));
+  return { recordHash, delayMs, maxDelayMs, isTrailing: mode === "trailing" };
 }
 
 export async function readParents(
@@ -230,6 +244,10 @@ function outcomeOf(
       return answer(result.runId, true);
     case "tokenUsed":
       return { ok: false, error: tokenAlreadyUsed(taskId) };
+    case "pushed":
+      emitMoved(deps, "push", result.run);
+      if (result.run.dueMs !== undefined) deps.nudge("due", result.run.dueMs);
+      return answer(result.run.id, false);
     case "queueFull":
       return { ok: false, error: queueFull(taskId, insert, result.size) };
   }

@@ -5,7 +5,7 @@
  */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type RunSpec, RunSpecSchema } from "#proto/hairtrigger/v1/run_pb.js";
-import { TriggerOptionsSchema } from "#proto/hairtrigger/v1/trigger_options_pb.js";
+import { DebounceMode, TriggerOptionsSchema } from "#proto/hairtrigger/v1/trigger_options_pb.js";
 import type { RunState } from "../../domain/run.js";
 import type { SpecCodec } from "../../engine/engine.js";
 import { decodeOptions } from "./trigger-options.js";
@@ -50,6 +50,7 @@ export const specCodec: SpecCodec = {
     });
     return {
       options: decodeOptions(kept).input,
+      isReplaced: options?.debounce?.mode === DebounceMode.TRAILING,
       spec: toBinary(RunSpecSchema, create(RunSpecSchema, { taskId, payload, options: kept, isTest })),
     };
   },

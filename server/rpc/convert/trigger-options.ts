@@ -1,6 +1,7 @@
 /** Options of a trigger: message → domain input. Judging them is the domain's (`checkTriggerOptions`). */
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { TriggerOptions } from "#proto/hairtrigger/v1/trigger_options_pb.js";
+import { DebounceMode, type TriggerOptions } from "#proto/hairtrigger/v1/trigger_options_pb.js";
+import type { DebounceInput } from "../../domain/debounce.js";
 import type { DelayInput } from "../../domain/delay.js";
 import type { Violation } from "../../domain/error.js";
 import type { IdempotencyKeyInput } from "../../domain/idempotency.js";
@@ -25,6 +26,7 @@ export function decodeOptions(options: TriggerOptions | undefined, path = "optio
       ttl: decodeTtl(options.ttlSpec),
       idempotencyKey: decodeKey(options),
       idempotencyKeyTtl: given(options.idempotencyKeyTtl),
+      debounce: decodeDebounce(options.debounce),
       queue:
         options.queue === undefined
           ? undefined
@@ -81,6 +83,19 @@ function decodeKey(options: TriggerOptions): IdempotencyKeyInput | undefined {
     userKey: given(options.idempotencyKeyText),
   };
 }
+
+function decodeDebounce(debounce: TriggerOptions["debounce"]): DebounceInput | undefined {
+  if (debounce === undefined) return undefined;
+  const { key, delay, mode, maxDelay } = debounce;
+  return { key, delay, mode: MODES.get(mode) ?? `number ${mode}`, maxDelay };
+}
+
+/** A number without a name goes to the domain as its text, to be refused like any other malformed member. */
+const MODES: ReadonlyMap<DebounceMode, string> = new Map([
+  [DebounceMode.UNSPECIFIED, "leading"],
+  [DebounceMode.LEADING, "leading"],
+  [DebounceMode.TRAILING, "trailing"],
+]);
 
 function decodeMetadata(
   { metadataSpec }: TriggerOptions,

@@ -8,10 +8,10 @@ import { isLegal, placeOf } from "../../domain/run-machine.js";
 import type { ChangeResult } from "../store.js";
 import type { Context } from "./context.js";
 import { optionalTextAt, type SqlValue } from "./database.js";
-import { addTags } from "./insert.js";
 import { changedColumns, RUN_COLUMNS, readRun, runIdBytes, type StoredRun } from "./run-row.js";
 import { sessionRow } from "./sessions.js";
 import type { Assigned } from "./shape.js";
+import { addTags, removeTag } from "./tags.js";
 
 export function changeRuns(context: Context, changes: readonly RunChange[]): readonly ChangeResult[] {
   const results = changes.map((change) => changeRun(context, change));
@@ -242,6 +242,10 @@ function readAttempts(context: Context, row: number): readonly unknown[] {
 function retag(context: Context, stored: StoredRun, next: RunState): void {
   const id = runIdBytes(next.id);
   if (id === undefined) return;
+  for (const tag of stored.state.tags) {
+    // Tags are only ever added, but a debounced call may replace them (DEB-3).
+    if (!next.tags.includes(tag)) removeTag(context, stored, tag);
+  }
   const tags = next.tags.filter((tag) => !stored.state.tags.includes(tag));
   addTags(context, { env: stored.env, row: stored.row, id, createdAtMs: next.createdAtMs, tags });
 }

@@ -2,12 +2,20 @@
  * A new run as the columns that it sets, made in the caller's thread: what can be computed there is not computed by the one thread that
  * writes, and columns travel between threads for a fraction of what an object of sixty members costs.
  */
+import type { DebounceReplacement } from "../../domain/debounce.js";
+import type { RunState } from "../../domain/run.js";
 import { placeOf } from "../../domain/run-machine.js";
-import type { InsertRun, InsertRunResult } from "../store.js";
+import type { InsertDebounce, InsertRun, InsertRunResult } from "../store.js";
 import { hexToBytes, type SqlValue } from "./database.js";
 import { insertedColumns, runIdBytes } from "./run-row.js";
 import type { Shape } from "./shape.js";
 import type { TokenUse } from "./token-uses.js";
+
+/**
+ * Specs up to this size lie in the row of the run, so that a small run is one row; larger ones beside it, so that claims and reports,
+ * which write the row anew, do not move them.
+ */
+export const SPEC_IN_ROW_BYTES = 2_048;
 
 export interface InsertRow {
   readonly environment: string;
@@ -23,6 +31,8 @@ export interface InsertRow {
   readonly token: TokenUse | undefined;
   readonly nowMs: number;
   readonly createdAtMs: number;
+  /** JSON of {@link RowDebounce}; undefined: none. */
+  readonly debounceJson: string | undefined;
   /** QUEUED, and not DELAYED. */
   readonly isWaiting: boolean;
   readonly metadataJson: string | undefined;
@@ -32,6 +42,11 @@ export interface InsertRow {
   /** The other columns that differ from the defaults, and their values. */
   readonly shape: Shape;
   readonly values: readonly SqlValue[];
+}
+
+/** A debounced call, with what a trailing one replaces. */
+export interface RowDebounce extends InsertDebounce {
+  readonly replacement: DebounceReplacement | undefined;
 }
 
 /** What became of an item; a created run is the one that was given, so it does not travel back. */
@@ -62,6 +77,7 @@ export function toInsertRow(item: InsertRun): InsertRow {
       item.token === undefined ? undefined : { hash: hexToBytes(item.token.hash), forgetAtMs: item.token.forgetAtMs },
     nowMs: item.nowMs,
     createdAtMs: run.createdAtMs,
+    debounceJson: item.debounce === undefined ? undefined : debounceJson(item.debounce, run),
     isWaiting: place === "QUEUED_WAITING",
     metadataJson: item.metadataJson,
     tagsJson: run.tags.length === 0 ? undefined : JSON.stringify(run.tags),
@@ -69,4 +85,12 @@ export function toInsertRow(item: InsertRun): InsertRow {
     shape,
     values,
   };
+}
+
+function debounceJson(debounce: InsertDebounce, { tags, maxAttempts, maxDurationSeconds }: RunState): string {
+  const row: RowDebounce = {
+    ...debounce,
+    replacement: debounce.isTrailing ? { tags, maxAttempts, maxDurationSeconds } : undefined,
+  };
+  return JSON.stringify(row);
 }

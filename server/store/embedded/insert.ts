@@ -7,16 +7,12 @@ import { encodeId } from "../../domain/ids.js";
 import { answeredBefore, hasAnswers, rememberAnswer } from "./answers.js";
 import type { Context } from "./context.js";
 import { bytesToHex, numberAt, optionalBytesAt, type SqlValue } from "./database.js";
-import type { InsertAnswer, InsertRow } from "./insert-row.js";
+import { debounceOf, pushHolder, takeDebounceKey } from "./debounce.js";
+import { type InsertAnswer, type InsertRow, type RowDebounce, SPEC_IN_ROW_BYTES } from "./insert-row.js";
 import { clearKey, holderOfKey } from "./keys.js";
 import { queuedCount } from "./queues.js";
+import { addTags } from "./tags.js";
 import { isTokenUsed, useToken } from "./token-uses.js";
-
-/**
- * Specs up to this size lie in the row of the run, so that a small run is one row; larger ones beside it, so that claims and reports,
- * which write the row anew, do not move them.
- */
-const SPEC_IN_ROW_BYTES = 2_048;
 
 /** Rows of one statement, largest first: few sizes, so that few statements are prepared. */
 const CHUNKS = [16, 4, 1] as const;
@@ -26,6 +22,7 @@ export function insertRuns(context: Context, rows: readonly InsertRow[]): readon
   const areAnswersKept = hasAnswers(context);
   const isPlain = (row: InsertRow): boolean =>
     row.keyHash === undefined &&
+    row.debounceJson === undefined &&
     row.queueSizeMax === undefined &&
     row.metadataJson === undefined &&
     row.tagsJson === undefined &&
@@ -162,23 +159,36 @@ function insertOne(context: Context, row: InsertRow): InsertAnswer {
   if (requestHash !== undefined) {
     if (context.db.get("SELECT 1 FROM runs WHERE id = ?", row.id) !== undefined) return repeatOf(context, row);
     const answered = answeredBefore(context, requestHash, nowMs);
-    if (answered !== undefined) return { kind: "repeat", runId: encodeId("run", answered), isCached: true };
+    if (answered !== undefined) {
+      return { kind: "repeat", runId: encodeId("run", answered.run), isCached: answered.isCached };
+    }
   }
   if (row.token !== undefined && isTokenUsed(context, row.token)) return { kind: "tokenUsed" };
   const holder = keyHash === undefined ? undefined : holderOfKey(context, keyHash, nowMs);
   if (holder?.keeps === true) {
     if (row.token !== undefined) useToken(context, row.token);
     if (requestHash !== undefined) {
-      rememberAnswer(context, { requestHash, run: holder.id, expiresAtMs: row.requestExpiresAtMs });
+      rememberAnswer(context, {
+        requestHash,
+        run: holder.id,
+        isCached: true,
+        expiresAtMs: row.requestExpiresAtMs,
+      });
     }
     return { kind: "cached", runId: encodeId("run", holder.id) };
+  }
+  const debounce = debounceOf(row);
+  const pushed = debounce === undefined ? undefined : pushHolder(context, row, debounce);
+  if (pushed !== undefined) {
+    if (row.token !== undefined) useToken(context, row.token);
+    return { kind: "pushed", run: pushed };
   }
   const size = row.queueSizeMax === undefined ? 0 : queueSize(context, row);
   if (row.queueSizeMax !== undefined && size >= row.queueSizeMax) return { kind: "queueFull", size };
   if (holder !== undefined) clearKey(context, holder.row);
   if (row.token !== undefined) useToken(context, row.token);
   const place = placeOf(context, row);
-  insertWhole(context, row, place);
+  insertWhole(context, row, place, debounce);
   return created(context, row, place);
 }
 
@@ -201,19 +211,20 @@ export function queueSize(context: Context, row: InsertRow): number {
   return queuedCount(context, queue.id);
 }
 
-function insertWhole(context: Context, row: InsertRow, place: Place): void {
+function insertWhole(context: Context, row: InsertRow, place: Place, debounce: RowDebounce | undefined): void {
   const { id, spec, metadataJson } = row;
   const isSpecInRow = spec.length <= SPEC_IN_ROW_BYTES;
   const values = [...row.values, place.env, place.task, place.queue, place.partition ?? null];
   const runRow = context.db.insert(
-    `INSERT INTO runs (${row.shape.text}, ${ROW_COLUMNS}, key_hash, has_metadata)
-     VALUES (${row.values.map(() => "?").join(", ")}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO runs (${row.shape.text}, ${ROW_COLUMNS}, key_hash, debounce_hash, has_metadata)
+     VALUES (${row.values.map(() => "?").join(", ")}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ...values,
     row.isWaiting ? place.task : null,
     id,
     row.requestHash ?? null,
     isSpecInRow ? spec : null,
     row.keyHash ?? null,
+    debounce === undefined ? null : takeDebounceKey(context, debounce),
     metadataJson === undefined ? 0 : 1,
   );
   if (!isSpecInRow) context.db.run("INSERT INTO specs (run, spec) VALUES (?, ?)", runRow, spec);
@@ -223,27 +234,4 @@ function insertWhole(context: Context, row: InsertRow, place: Place): void {
   const tags: unknown = row.tagsJson === undefined ? [] : JSON.parse(row.tagsJson);
   const names = Array.isArray(tags) ? tags.filter((tag) => typeof tag === "string") : [];
   addTags(context, { env: place.env, row: runRow, id, createdAtMs: row.createdAtMs, tags: names });
-}
-
-/** Makes a run findable by these tags (RUN-17). */
-export function addTags(
-  context: Context,
-  run: {
-    readonly env: number;
-    readonly row: number;
-    readonly id: Uint8Array;
-    readonly createdAtMs: number;
-    readonly tags: readonly string[];
-  },
-): void {
-  for (const tag of run.tags) {
-    context.db.run(
-      "INSERT OR IGNORE INTO run_tags (env, tag, created_ms, id, run) VALUES (?, ?, ?, ?, ?)",
-      run.env,
-      tag,
-      run.createdAtMs,
-      run.id,
-      run.row,
-    );
-  }
 }

@@ -34,7 +34,7 @@ export function resetKey(context: Context, params: ResetKey): { readonly runId: 
   const requestHash = request === undefined ? undefined : hexToBytes(request.hash);
   if (requestHash !== undefined) {
     const before = answeredBefore(context, requestHash, params.nowMs);
-    if (before !== undefined) return { runId: encodeId("run", before) };
+    if (before !== undefined) return { runId: encodeId("run", before.run) };
   }
   const env = context.names.findEnvironment(params.environment);
   const row = context.db.get(
@@ -44,7 +44,7 @@ export function resetKey(context: Context, params: ResetKey): { readonly runId: 
   if (row === undefined || numberAt(row, 3) !== env || !isWindowOpen(numberAt(row, 2), params.nowMs)) return undefined;
   clearKey(context, numberAt(row, 0));
   if (request !== undefined && requestHash !== undefined) {
-    rememberAnswer(context, { requestHash, run: bytesAt(row, 1), expiresAtMs: request.expiresAtMs });
+    rememberAnswer(context, { requestHash, run: bytesAt(row, 1), isCached: false, expiresAtMs: request.expiresAtMs });
   }
   return { runId: encodeId("run", bytesAt(row, 1)) };
 }

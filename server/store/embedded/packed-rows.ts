@@ -58,6 +58,7 @@ export function packRows(rows: readonly InsertRow[]): PackedRows {
       row.createdAtMs,
       refer(row.metadataJson),
       refer(row.tagsJson),
+      refer(row.debounceJson),
       row.spec.length,
     );
     for (const value of row.values) numbers.push(typeof value === "number" ? value : refer(String(value)));
@@ -107,6 +108,7 @@ export function unpackRows({ numbers, bytes, texts }: PackedRows): readonly Inse
     const createdAtMs = next();
     const metadataJson = nextText();
     const tagsJson = nextText();
+    const debounceJson = nextText();
     const specLength = next();
     const values: SqlValue[] = shape.columns.map((column) => (TEXT_COLUMNS.has(column) ? (nextText() ?? "") : next()));
     const tokenForgetAtMs = (flags & HAS_TOKEN) === 0 ? undefined : next();
@@ -124,6 +126,7 @@ export function unpackRows({ numbers, bytes, texts }: PackedRows): readonly Inse
       createdAtMs,
       metadataJson,
       tagsJson,
+      debounceJson,
       values,
       id: read(ID_BYTES),
       requestHash: (flags & HAS_REQUEST) === 0 ? undefined : read(HASH_BYTES),

@@ -205,11 +205,12 @@ const list: Exchange = (value, swap) =>
 const CREATED: InsertAnswer = { kind: "created", queueLimitIgnored: false };
 
 /** All created: how many. Nearly every insert is, and a number is copied for nothing. */
-function shortInserts(value: unknown): unknown {
+function shortInserts(value: unknown, swap: (run: unknown) => unknown): unknown {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
   const answers = value as readonly InsertAnswer[];
   const areCreated = answers.every((answer) => answer.kind === "created" && !answer.queueLimitIgnored);
-  return areCreated ? answers.length : answers;
+  if (areCreated) return answers.length;
+  return answers.map((answer) => (answer.kind === "pushed" ? { ...answer, run: swap(answer.run) } : answer));
 }
 
 const EXCHANGES: Partial<Record<VerbName, Exchange>> = {
@@ -225,8 +226,8 @@ const EXCHANGES: Partial<Record<VerbName, Exchange>> = {
     (value as readonly (readonly ClaimedRun[])[]).map((claims) =>
       claims.map((claim) => ({ ...claim, run: swap(claim.run) })),
     ),
-  insertRuns: (value) =>
-    typeof value === "number" ? Array.from({ length: value }, () => CREATED) : shortInserts(value),
+  insertRuns: (value, swap) =>
+    typeof value === "number" ? Array.from({ length: value }, () => CREATED) : shortInserts(value, swap),
   changeRuns: (value, swap) =>
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
     (value as readonly ChangeResult[]).map((result) => {

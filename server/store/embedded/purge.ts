@@ -9,6 +9,7 @@ import type { Context } from "./context.js";
 import { numberAt } from "./database.js";
 import { RUN_COLUMNS, readRun, type StoredRun } from "./run-row.js";
 import { endLingeringOfRun } from "./slots.js";
+import { removeTag } from "./tags.js";
 import { purgeTokenUses } from "./token-uses.js";
 
 export interface Purge {
@@ -44,16 +45,9 @@ export function purge(context: Context, { nowMs, finishedRunsKeptMs, limit }: Pu
   return removed;
 }
 
-function removeRun(context: Context, { row, env, state }: StoredRun): void {
-  for (const tag of state.tags) {
-    context.db.run(
-      "DELETE FROM run_tags WHERE env = ? AND tag = ? AND created_ms = ? AND run = ?",
-      env,
-      tag,
-      state.createdAtMs,
-      row,
-    );
-  }
+function removeRun(context: Context, stored: StoredRun): void {
+  const { row, state } = stored;
+  for (const tag of state.tags) removeTag(context, stored, tag);
   endLingeringOfRun(context, row);
   context.db.run("DELETE FROM specs WHERE run = ?", row);
   context.db.run("DELETE FROM metadata WHERE run = ?", row);

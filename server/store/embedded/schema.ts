@@ -8,7 +8,8 @@
  * - A run that can be claimed has a `target`: its task, or (negative) the session that it is bound to. `heads` has the best such run of
  *   each partition and target, *open* while the partition has room: what a claim looks at. Heads are kept exact by the transaction that
  *   changes the runs (pending.ts).
- * - A key is the unique index over `key_hash`: the run that has the columns is the holder, so the record and the run cannot disagree.
+ * - A key is the unique index over `key_hash` (a debounce key: `debounce_hash`): the run that has the columns is the holder, so the record
+ *   and the run cannot disagree.
  * - One index serves all lists: by (task, place), which every list merges as far as it has to (list.ts). Indexes by creation, task, queue
  *   and status each were measured at a sixth of the cost of a run, for lists that are read a thousand times less often than runs are
  *   written. A run that waits elsewhere than in its task's own queue (is_elsewhere) has one by queue besides.
@@ -67,9 +68,10 @@ CREATE TABLE runs (
   waiting_for TEXT, awaited INTEGER NOT NULL DEFAULT 0, todo INTEGER NOT NULL DEFAULT 0, tags TEXT, fixed TEXT,
   key_hash BLOB, key_expires_ms INTEGER, batch TEXT, parent TEXT, is_test INTEGER NOT NULL DEFAULT 0,
   is_elsewhere INTEGER NOT NULL DEFAULT 0, request BLOB, has_metadata INTEGER NOT NULL DEFAULT 0,
-  has_results INTEGER NOT NULL DEFAULT 0, spec BLOB, output BLOB
+  has_results INTEGER NOT NULL DEFAULT 0, debounce_hash BLOB, spec BLOB, output BLOB
 );
 CREATE UNIQUE INDEX runs_key ON runs (key_hash) WHERE key_hash IS NOT NULL;
+CREATE UNIQUE INDEX runs_debounce ON runs (debounce_hash) WHERE debounce_hash IS NOT NULL;
 CREATE INDEX runs_claim ON runs (partition, target, order_ms, id) WHERE target IS NOT NULL;
 CREATE INDEX runs_held ON runs (holder, pick_up_ms) WHERE holder IS NOT NULL;
 CREATE INDEX runs_due ON runs (due_ms) WHERE due_ms IS NOT NULL;
@@ -109,7 +111,7 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_until ON sessions (until_ms) WHERE lapsed = 0;
 CREATE INDEX sessions_lapsed ON sessions (row) WHERE lapsed = 1;
 
-CREATE TABLE answers (request BLOB PRIMARY KEY, run BLOB NOT NULL, expires_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE answers (request BLOB PRIMARY KEY, run BLOB NOT NULL, cached INTEGER NOT NULL, expires_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX answers_expires ON answers (expires_ms);
 `;
 

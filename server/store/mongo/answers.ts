@@ -1,4 +1,4 @@
-/** Answers to requests that their repeat could not derive (design 6): hits, resets, and runs made under an id that a key named before. */
+/** Answers to requests that their repeat could not derive (design 6): hits, pushes, resets, and runs made under an id that a key named before. */
 import type { Identified } from "./client.js";
 import type { Context } from "./context.js";
 
@@ -6,6 +6,8 @@ import type { Context } from "./context.js";
 export interface AnswerDoc extends Identified {
   readonly run: string;
   readonly cached: boolean;
+  /** A push (section 9): the answer was remembered before its effect, so whether that came is asked of the run. */
+  readonly push?: true;
   /** Until when it is given, Unix ms; decides. {@link expireAt} is for the TTL index. */
   readonly untilMs: number;
   readonly expireAt: Date;
@@ -15,6 +17,7 @@ export interface Answer {
   readonly requestHash: string;
   readonly runId: string;
   readonly isCached: boolean;
+  readonly isPush?: true;
   readonly untilMs: number;
 }
 
@@ -27,10 +30,11 @@ export async function answersBefore(
 
 /** The first answer to a request stands while it is remembered; an expired one makes room. */
 export async function rememberAnswers(context: Context, answers: readonly Answer[], nowMs: number): Promise<void> {
-  const docs = answers.map(({ requestHash, runId, isCached, untilMs }) => ({
+  const docs = answers.map(({ requestHash, runId, isCached, isPush, untilMs }) => ({
     _id: requestHash,
     run: runId,
     cached: isCached,
+    ...(isPush === undefined ? {} : { push: isPush }),
     untilMs,
     expireAt: expiryDate(context, untilMs, nowMs),
   }));

@@ -11,6 +11,7 @@ import { type Applied, isRefused, type RunChange } from "../../domain/run-change
 import { placeOf } from "../../domain/run-machine.js";
 import type { ChangeResult } from "../store.js";
 import { type Context, newToken, pause, ROUNDS_MAX, racesLost } from "./context.js";
+import { keepDebounceKeys } from "./debounce.js";
 import { type FollowUp, followUp } from "./follow-up.js";
 import {
   changedFields,
@@ -58,6 +59,10 @@ async function changeRound(
     return [workOf(doc, own, results)];
   });
   const writing = works.filter(({ isChanged }) => isChanged);
+  await keepDebounceKeys(
+    context,
+    writing.map(({ doc, state, nowMs }) => ({ recordHash: doc.debounce, runId: doc._id, dueMs: state.dueMs, nowMs })),
+  );
   const { matched } = await context.runs.bulk(writing.map((work) => writeOf(work, token)));
   const won = new Set(matched === writing.length ? writing : await winners(context, writing, token));
   const owed = [...won].flatMap(owedBy);

@@ -12,10 +12,19 @@ import type { RunState } from "../../domain/run.js";
 import type { InsertRun, InsertRunResult } from "../store.js";
 import { type Answer, answersBefore, rememberAnswers } from "./answers.js";
 import { type Context, newToken, pause, ROUNDS_MAX } from "./context.js";
+import {
+  type DebounceHolder,
+  type DebouncePlan,
+  debouncePlanOf,
+  forgetAnswers,
+  hasPushed,
+  lookForHolders,
+  pushRuns,
+} from "./debounce.js";
 import { type FollowUp, followUp } from "./follow-up.js";
 import { claimKeys, dropKeys, HOLDER_FIELDS, holderOfKey, type KeyClaim, type KeyHolder } from "./keys.js";
 import { ensureQueues, queuedCounts } from "./queues.js";
-import { fieldsOf, isClaimable, type RunDoc } from "./run-doc.js";
+import { fieldsOf, isClaimable, type RunDoc, WITHOUT_BODIES } from "./run-doc.js";
 import type { Snapshot } from "./settings.js";
 import { type KnownUse, knownUse, useTokens } from "./token-uses.js";
 
@@ -25,6 +34,8 @@ interface Entry {
   readonly item: InsertRun;
   /** Its id, or its key's record, met another: look for an own earlier run before anything else. */
   readonly isSecondLook: boolean;
+  /** An earlier round of this call used up its one-time token for a push that was overtaken. */
+  readonly hasUsedToken?: true;
 }
 
 interface Call {
@@ -40,10 +51,12 @@ export async function insertRuns(context: Context, items: readonly InsertRun[]):
   }
   const call: Call = { token: newToken(context), results: items.map(() => undefined), made: [] };
   let left: readonly Entry[] = items.map((item, index) => ({ index, item, isSecondLook: false }));
+  // Items that depend on each other come one to a round, so only rounds that bring nothing count.
   for (let round = 0; left.length > 0; round += 1) {
     if (round === ROUNDS_MAX) throw raceLost(left);
     if (round > 2) await pause(context, round);
     const { now, later } = firstOfEach(left);
+    const before = left.length;
     try {
       left = [...(await insertRound(context, call, now)), ...later].toSorted((a, b) => a.index - b.index);
     } catch (error) {
@@ -52,6 +65,7 @@ export async function insertRuns(context: Context, items: readonly InsertRun[]):
         await context.runs.deleteMany({ _id: { $in: call.made }, version: 1, by: call.token });
       throw error;
     }
+    if (left.length < before) round = -1;
   }
   return call.results.map((result) => {
     if (result === undefined) throw new Error("an item was left without a result");
@@ -69,8 +83,8 @@ function firstOfEach(entries: readonly Entry[]): { readonly now: readonly Entry[
   const seen = new Set<string>();
   const later: Entry[] = [];
   const now = entries.filter((entry) => {
-    const { id, key } = entry.item.run;
-    const names = [id, key?.recordHash, entry.item.token?.hash].filter((name) => name !== undefined);
+    const { run, debounce, token } = entry.item;
+    const names = [run.id, run.key?.recordHash, debounce?.recordHash, token?.hash].filter((name) => name !== undefined);
     if (names.some((name) => seen.has(name))) {
       later.push(entry);
       return false;
@@ -92,8 +106,10 @@ async function insertRound(context: Context, call: Call, entries: readonly Entry
   const plans = decided.filter((decision) => decision.kind === "insert");
   for (const decision of decided) if (decision.kind === "again") lookAgain(decision.entry);
   await useForHits(context, call, { decided, known, lookAgain });
-  // Hits are remembered under their request before they are answered.
+  // Hits are remembered under their request before they are answered, pushes before they are made.
+  await forgetAnswers(context, known.answersToForget);
   await rememberAnswers(context, known.answersToKeep, nowOf(entries));
+  await pushFor(context, call, { decided, lookAgain });
   const ensured = await ensureQueues(
     context,
     plans.map(({ entry: { item } }) => ({ ...item, name: item.run.queue, environment: item.run.environment })),
@@ -135,21 +151,27 @@ interface Known {
   readonly answers: Awaited<ReturnType<typeof answersBefore>>;
   readonly holders: ReadonlyMap<string, KeyHolder>;
   readonly useOf: (item: InsertRun) => KnownUse;
+  readonly debounce: ReadonlyMap<string, DebounceHolder>;
+  /** Runs that answers of pushes name. */
+  readonly pushed: ReadonlyMap<string, RunDoc>;
   /** QUEUED runs by `environment|queue`. */
   readonly sizes: Map<string, number>;
   /** Filled by {@link decide}. */
   readonly answersToKeep: Answer[];
+  readonly answersToForget: string[];
 }
 
 async function look(context: Context, entries: readonly Entry[]): Promise<Known> {
   const keyed = entries.flatMap(({ item }) => (item.run.key === undefined ? [] : [item]));
   const asked = entries.filter(
-    ({ item, isSecondLook }) =>
-      isSecondLook || ((item.run.key !== undefined || item.token !== undefined) && item.request !== undefined),
+    ({ item, isSecondLook }) => isSecondLook || (isKeyed(item) && item.request !== undefined),
   );
-  const requests = keyed.flatMap(({ request }) => (request === undefined ? [] : [request.hash]));
+  const requests = asked.flatMap(({ item }) =>
+    isKeyed(item) && item.request !== undefined ? [item.request.hash] : [],
+  );
+  const debounced = entries.flatMap(({ item }) => item.debounce?.recordHash ?? []);
   const sized = entries.filter(({ item }) => item.queueSizeMax !== undefined).map(({ item }) => item.run);
-  const [own, answers, records, uses, sizes] = await Promise.all([
+  const [own, answers, records, uses, sizes, debounce] = await Promise.all([
     context.runs.findByIds(
       asked.map(({ item }) => item.run.id),
       HOLDER_FIELDS,
@@ -158,11 +180,16 @@ async function look(context: Context, entries: readonly Entry[]): Promise<Known>
     context.keys.findByIds(keyed.flatMap(({ run }) => (run.key === undefined ? [] : [run.key.recordHash]))),
     context.tokenUses.findByIds(entries.flatMap(({ item }) => item.token?.hash ?? [])),
     queuedCounts(context, sized),
+    lookForHolders(context, debounced),
   ]);
-  const runs = await context.runs.findByIds(
-    [...records.values(), ...uses.values()].map(({ run }) => run),
-    HOLDER_FIELDS,
-  );
+  const pushes = [...answers.values()].filter(({ push }) => push === true).map(({ run }) => run);
+  const [runs, pushed] = await Promise.all([
+    context.runs.findByIds(
+      [...records.values(), ...uses.values()].map(({ run }) => run),
+      HOLDER_FIELDS,
+    ),
+    context.runs.findByIds(pushes, WITHOUT_BODIES),
+  ]);
   const holders = new Map(
     keyed.map(({ run, nowMs }): [string, KeyHolder] => {
       const hash = run.key?.recordHash ?? "";
@@ -179,7 +206,13 @@ async function look(context: Context, entries: readonly Entry[]): Promise<Known>
       nowMs,
     });
   };
-  return { own, answers, holders, useOf, sizes: new Map(sizes), answersToKeep: [] };
+  const found = { own, answers, holders, debounce, pushed, useOf };
+  return { ...found, sizes: new Map(sizes), answersToKeep: [], answersToForget: [] };
+}
+
+/** Its answer may be another run than its own. */
+function isKeyed({ run, debounce, token }: InsertRun): boolean {
+  return run.key !== undefined || debounce !== undefined || token !== undefined;
 }
 
 // ── decisions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,7 +223,15 @@ interface Plan {
   readonly entry: Entry;
   readonly run: RunState;
   readonly key: KeyClaim | undefined;
+  readonly debounce: KeyClaim | undefined;
   /** The token is to be used up by it; false where its record names this run already. */
+  readonly usesToken: boolean;
+}
+
+/** A run to be pushed. */
+interface Push extends DebouncePlan {
+  readonly kind: "push";
+  readonly entry: Entry;
   readonly usesToken: boolean;
 }
 
@@ -207,7 +248,7 @@ interface Again {
   readonly entry: Entry;
 }
 
-type Decision = Plan | TokenHit | Again;
+type Decision = Plan | TokenHit | Push | Again;
 
 /** A run of this id exists, and was not made by this request: a mistake of ours. */
 class ClashError extends Error {}
@@ -227,27 +268,37 @@ function decideOne(entry: Entry, known: Known): InsertRunResult | Decision {
   const own = known.own.get(run.id);
   if (own !== undefined) {
     if (request !== undefined && own.req === request.hash) return { kind: "repeat", runId: run.id, isCached: false };
-    // Another request with the same one-time token may have kept the promise of this one.
-    if (run.key === undefined && item.token === undefined)
-      throw new ClashError(`${run.id} exists already, and was not made by this request`);
+    // Another request with the same key or one-time token may have kept the promise of this one.
+    if (!isKeyed(item)) throw new ClashError(`${run.id} exists already, and was not made by this request`);
   }
-  const answer = request === undefined || run.key === undefined ? undefined : known.answers.get(request.hash);
-  if (answer !== undefined && answer.untilMs > nowMs) {
+  const answer = request === undefined || !isKeyed(item) ? undefined : known.answers.get(request.hash);
+  if (answer?.push === true) {
+    const doc = known.pushed.get(answer.run);
+    if (doc !== undefined && hasPushed(doc, answer._id)) return { kind: "repeat", runId: answer.run, isCached: false };
+    // A crash, or a lost race, came between the answer and its effect; the call is decided anew.
+    known.answersToForget.push(answer._id);
+  } else if (answer !== undefined && answer.untilMs > nowMs) {
     return { kind: "repeat", runId: answer.run, isCached: answer.cached };
   }
-  const use = known.useOf(item);
-  if (use.kind === "own") return { kind: "repeat", runId: use.runId, isCached: use.isCached };
+  const use: KnownUse = entry.hasUsedToken === true ? { kind: "none" } : known.useOf(item);
+  if (use.kind === "own" && answer?.push !== true) return { kind: "repeat", runId: use.runId, isCached: use.isCached };
   if (use.kind === "used") return { kind: "tokenUsed" };
   const holder = run.key === undefined ? undefined : known.holders.get(run.key.recordHash);
   if (holder?.kind === "held" && holder.keeps) {
     if (item.token === undefined || holder.run.req === request?.hash) return hit(entry, holder.run, known);
     return use.kind === "promised" ? { kind: "again", entry } : { kind: "tokenHit", entry, holder: holder.run };
   }
+  const debounceHolder = item.debounce === undefined ? undefined : known.debounce.get(item.debounce.recordHash);
+  const push = use.kind === "promised" ? undefined : debouncePlanOf(item, debounceHolder);
+  if (push !== undefined) {
+    if (request !== undefined) known.answersToKeep.push(push.answer(request));
+    return { kind: "push", ...push, entry, usesToken: usesToken(entry, use) };
+  }
   const queue = `${run.environment}|${run.queue}`;
   const size = known.sizes.get(queue) ?? 0;
   if (item.queueSizeMax !== undefined && size >= item.queueSizeMax) return { kind: "queueFull", size };
   if (run.status === "QUEUED") known.sizes.set(queue, size + 1);
-  return planOf(entry, holder, use);
+  return planOf(entry, { key: holder, debounce: debounceHolder, use });
 }
 
 function hit({ item }: Entry, holder: RunDoc, known: Known): InsertRunResult {
@@ -263,34 +314,73 @@ function hit({ item }: Entry, holder: RunDoc, known: Known): InsertRunResult {
   return { kind: "cached", runId: holder._id };
 }
 
-function planOf(entry: Entry, holder: KeyHolder | undefined, use: KnownUse): Plan | Again {
-  const { run, nowMs, token } = entry.item;
-  const usesToken = token !== undefined && use.kind === "none";
-  const promisedId = use.kind === "promised" ? use.runId : undefined;
-  if (run.key === undefined || holder === undefined) {
-    return { kind: "insert", entry, run: { ...run, id: promisedId ?? run.id }, key: undefined, usesToken };
-  }
-  // A record whose window is over and whose run is gone promises nothing any more.
-  const isPromised = holder.kind === "promised" && holder.record.untilMs > nowMs;
+function planOf(
+  entry: Entry,
+  known: {
+    readonly key: KeyHolder | undefined;
+    readonly debounce: DebounceHolder | undefined;
+    readonly use: KnownUse;
+  },
+): Plan | Again {
+  const { run, debounce, nowMs } = entry.item;
+  const promisedByToken = known.use.kind === "promised" ? known.use.runId : undefined;
+  const promisedByKey = promisedBy(known.key, nowMs);
   // Two promises of two creations that were cut off: each is kept by the repeat of its own request.
-  if (isPromised && promisedId !== undefined && promisedId !== holder.record.run) return { kind: "again", entry };
-  const runId = isPromised ? holder.record.run : (promisedId ?? run.id);
-  const { recordHash, expiresAtMs: untilMs } = run.key;
-  const key = { recordHash, environment: run.environment, runId, untilMs, nowMs, holder };
-  return { kind: "insert", entry, run: { ...run, id: runId }, key, usesToken };
+  if (promisedByKey !== undefined && promisedByToken !== undefined && promisedByToken !== promisedByKey) {
+    return { kind: "again", entry };
+  }
+  const runId = promisedByKey ?? promisedByToken ?? promisedBy(known.debounce, nowMs) ?? run.id;
+  const claim = (recordHash: string, untilMs: number, holder: KeyHolder): KeyClaim => {
+    return { recordHash, environment: run.environment, runId, untilMs, nowMs, holder };
+  };
+  return {
+    kind: "insert",
+    entry,
+    run: { ...run, id: runId },
+    key:
+      run.key === undefined || known.key === undefined
+        ? undefined
+        : claim(run.key.recordHash, run.key.expiresAtMs, known.key),
+    debounce:
+      debounce === undefined || known.debounce === undefined
+        ? undefined
+        : claim(debounce.recordHash, run.dueMs ?? nowMs, known.debounce),
+    usesToken: usesToken(entry, known.use),
+  };
+}
+
+function usesToken({ item, hasUsedToken }: Entry, use: KnownUse): boolean {
+  return item.token !== undefined && use.kind === "none" && hasUsedToken !== true;
+}
+
+/** The id that a key's record names; one whose window is over and whose run is gone promises nothing any more. */
+function promisedBy(holder: KeyHolder | undefined, nowMs: number): string | undefined {
+  return holder?.kind === "promised" && holder.record.untilMs > nowMs ? holder.record.run : undefined;
 }
 
 // ── writing ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Plans whose key, if they have one, names their run. */
 async function claimFor(context: Context, plans: readonly Plan[]): Promise<ReadonlySet<Plan>> {
-  const keyed = plans.flatMap((plan) => (plan.key === undefined ? [] : [{ plan, key: plan.key }]));
+  const won = await claimEach(context, plans, ({ key }) => key);
+  return new Set(await claimEach(context, won, ({ debounce }) => debounce));
+}
+
+async function claimEach(
+  context: Context,
+  plans: readonly Plan[],
+  claimOf: (plan: Plan) => KeyClaim | undefined,
+): Promise<readonly Plan[]> {
+  const claims = plans.flatMap((plan) => {
+    const claim = claimOf(plan);
+    return claim === undefined ? [] : [{ plan, claim }];
+  });
   const claimed = await claimKeys(
     context,
-    keyed.map(({ key }) => key),
+    claims.map(({ claim }) => claim),
   );
-  const lost = new Set(keyed.filter((_, index) => claimed[index] !== true).map(({ plan }) => plan));
-  return new Set(plans.filter((plan) => !lost.has(plan)));
+  const lost = new Set(claims.filter((_, index) => claimed[index] !== true).map(({ plan }) => plan));
+  return plans.filter((plan) => !lost.has(plan));
 }
 
 /** Of these plans those whose one-time token, if they have one, is used up by their run. */
@@ -334,6 +424,34 @@ async function useForHits(
   });
 }
 
+/** Debounced calls that push: the use of a one-time token first, for it decides whether the call is answered at all. */
+async function pushFor(
+  context: Context,
+  call: Call,
+  round: { readonly decided: readonly Decision[]; readonly lookAgain: (entry: Entry) => void },
+): Promise<void> {
+  const pushes = round.decided.filter((decision) => decision.kind === "push");
+  const using = pushes.flatMap((push) => {
+    const { token, request, nowMs } = push.entry.item;
+    if (token === undefined || !push.usesToken) return [];
+    // Named like a run that existed before: a push makes none.
+    return [{ push, use: { token, runId: push.doc._id, isCached: true, requestHash: request?.hash, nowMs } }];
+  });
+  const lost = await useTokens(
+    context,
+    using.map(({ use }) => use),
+  );
+  const losers = new Set(using.filter((_, index) => lost.has(index)).map(({ push }) => push));
+  const going = pushes.filter((push) => !losers.has(push));
+  const pushed = await pushRuns(context, going, call.token);
+  for (const push of losers) round.lookAgain(push.entry);
+  going.forEach((push, index) => {
+    const run = pushed[index];
+    if (run === undefined) round.lookAgain({ ...push.entry, ...(push.usesToken ? { hasUsedToken: true } : {}) });
+    else call.results[push.entry.index] = { kind: "pushed", run };
+  });
+}
+
 async function readSettings(context: Context, plans: readonly Plan[]): Promise<ReadonlyMap<string, Snapshot>> {
   const environments = [...new Set(plans.map(({ run }) => run.environment))];
   return new Map(
@@ -356,6 +474,7 @@ function docOf(call: Call, { run, entry }: Plan, snapshot: Snapshot | undefined)
     owed: owes ? 1 : 0,
     owes: owes ? item.nowMs : undefined,
     req: item.request?.hash,
+    debounce: item.debounce?.recordHash,
     spec: new Binary(item.spec),
     meta: item.metadataJson,
   };

@@ -47,6 +47,9 @@ export interface RunDoc extends Identified, Partial<StateFields> {
   /** Token of the last change, and of the last claim: tells who won a race. */
   readonly by?: string;
   readonly claimBy?: string;
+  /** Its debounce key, while it may be the holder; the last requests that pushed it. */
+  readonly debounce?: string;
+  readonly pushed?: readonly string[];
   /** Request that made it. */
   readonly req?: string;
   /** {@link holderOf} while a worker holds its code. */

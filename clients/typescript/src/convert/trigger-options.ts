@@ -3,6 +3,9 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { badRequest } from "../errors.js";
 import {
+  DebounceMode,
+  type DebounceOption,
+  DebounceOptionSchema,
   type QueueOption,
   QueueOptionSchema,
   TriggerOptionsSchema,
@@ -40,6 +43,7 @@ export async function triggerOptionsMessage(
     idempotencyKeyTtl: textOption("idempotencyKeyTTL", options.idempotencyKeyTTL),
     delaySpec: delaySpec(options.delay),
     ttlSpec: ttlSpec(options.ttl),
+    debounce: debounceOption(options.debounce),
     queue: queueOption(options.queue),
     concurrencyKey: concurrencyKey(options.concurrencyKey),
     maxAttempts: maxAttempts(options.maxAttempts),
@@ -72,6 +76,32 @@ export function delaySpec(delay: string | Date | undefined | null): WireOptions[
 function ttlSpec(ttl: string | number | Date | undefined | null): WireOptions["ttlSpec"] {
   if (ttl === undefined || ttl === null) return { case: undefined };
   return typeof ttl === "number" ? { case: "ttlSeconds", value: ttl } : { case: "ttl", value: String(ttl) };
+}
+
+const DEBOUNCE_MODES: ReadonlyMap<string, DebounceMode> = new Map([
+  ["leading", DebounceMode.LEADING],
+  ["trailing", DebounceMode.TRAILING],
+]);
+
+/** DEB-1. */
+function debounceOption(debounce: TriggerOptions["debounce"] | null): DebounceOption | undefined {
+  if (debounce === undefined || debounce === null) return undefined;
+  if (typeof debounce !== "object") throw optionType("debounce", "an object", debounce);
+  const modeText = textOption("debounce.mode", debounce.mode) ?? "leading";
+  const mode = DEBOUNCE_MODES.get(modeText);
+  if (mode === undefined) {
+    const allowed = [...DEBOUNCE_MODES.keys()].join(" or ");
+    throw badRequest("INVALID_DEBOUNCE", `debounce.mode must be ${allowed}, got ${modeText}`, {
+      got: modeText,
+      allowed,
+    });
+  }
+  return create(DebounceOptionSchema, {
+    key: textOption("debounce.key", debounce.key),
+    delay: textOption("debounce.delay", debounce.delay),
+    mode,
+    maxDelay: textOption("debounce.maxDelay", debounce.maxDelay),
+  });
 }
 
 /** QUE-11, QUE-12. */

@@ -13,7 +13,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file hairtrigger/v1/trigger_options.proto.
  */
 export const file_hairtrigger_v1_trigger_options: GenFile = /*@__PURE__*/
-  fileDesc("CiRoYWlydHJpZ2dlci92MS90cmlnZ2VyX29wdGlvbnMucHJvdG8SDmhhaXJ0cmlnZ2VyLnYxIuMFCg5UcmlnZ2VyT3B0aW9ucxIPCgVkZWxheRgBIAEoCUgAEi4KCWRlbGF5X2ZvchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkgAEjEKC2RlbGF5X3VudGlsGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAEg0KA3R0bBgEIAEoCUgBEiwKB3R0bF9mb3IYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25IARIVCgt0dGxfc2Vjb25kcxgGIAEoAUgBEhcKD2lkZW1wb3RlbmN5X2tleRgHIAEoCRIbChNpZGVtcG90ZW5jeV9rZXlfdHRsGAggASgJEhwKFGlkZW1wb3RlbmN5X2tleV90ZXh0GAkgASgJEkwKFWlkZW1wb3RlbmN5X2tleV9zY29wZRgKIAEoDjIjLmhhaXJ0cmlnZ2VyLnYxLklkZW1wb3RlbmN5S2V5U2NvcGVCCLpIBYIBAhABEioKBXF1ZXVlGAsgASgLMhsuaGFpcnRyaWdnZXIudjEuUXVldWVPcHRpb24SFwoPY29uY3VycmVuY3lfa2V5GAwgASgJEhkKDG1heF9hdHRlbXB0cxgNIAEoBUgDiAEBEgwKBHRhZ3MYDiADKAkSFwoNbWV0YWRhdGFfanNvbhgPIAEoCUgCEisKCG1ldGFkYXRhGBEgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEgCEiEKFG1heF9kdXJhdGlvbl9zZWNvbmRzGBIgASgFSASIAQESJgoQcHJpb3JpdHlfc2Vjb25kcxgTIAEoAUIHukgEEgJAAUgFiAEBQgwKCmRlbGF5X3NwZWNCCgoIdHRsX3NwZWNCDwoNbWV0YWRhdGFfc3BlY0IPCg1fbWF4X2F0dGVtcHRzQhcKFV9tYXhfZHVyYXRpb25fc2Vjb25kc0ITChFfcHJpb3JpdHlfc2Vjb25kcyJRCgtRdWV1ZU9wdGlvbhIMCgRuYW1lGAEgASgJEh4KEWNvbmN1cnJlbmN5X2xpbWl0GAIgASgBSACIAQFCFAoSX2NvbmN1cnJlbmN5X2xpbWl0KqABChNJZGVtcG90ZW5jeUtleVNjb3BlEiUKIUlERU1QT1RFTkNZX0tFWV9TQ09QRV9VTlNQRUNJRklFRBAAEh0KGUlERU1QT1RFTkNZX0tFWV9TQ09QRV9SVU4QARIhCh1JREVNUE9URU5DWV9LRVlfU0NPUEVfQVRURU1QVBACEiAKHElERU1QT1RFTkNZX0tFWV9TQ09QRV9HTE9CQUwQA0JmChJkZXYuaGFpcnRyaWdnZXIudjFQAVpOZ2l0aHViLmNvbS9oYWlydHJpZ2dlci9oYWlydHJpZ2dlci9jbGllbnRzL2dvL2dlbi9oYWlydHJpZ2dlci92MTtoYWlydHJpZ2dlcnYxYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("CiRoYWlydHJpZ2dlci92MS90cmlnZ2VyX29wdGlvbnMucHJvdG8SDmhhaXJ0cmlnZ2VyLnYxIpUGCg5UcmlnZ2VyT3B0aW9ucxIPCgVkZWxheRgBIAEoCUgAEi4KCWRlbGF5X2ZvchgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkgAEjEKC2RlbGF5X3VudGlsGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEgAEg0KA3R0bBgEIAEoCUgBEiwKB3R0bF9mb3IYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25IARIVCgt0dGxfc2Vjb25kcxgGIAEoAUgBEhcKD2lkZW1wb3RlbmN5X2tleRgHIAEoCRIbChNpZGVtcG90ZW5jeV9rZXlfdHRsGAggASgJEhwKFGlkZW1wb3RlbmN5X2tleV90ZXh0GAkgASgJEkwKFWlkZW1wb3RlbmN5X2tleV9zY29wZRgKIAEoDjIjLmhhaXJ0cmlnZ2VyLnYxLklkZW1wb3RlbmN5S2V5U2NvcGVCCLpIBYIBAhABEioKBXF1ZXVlGAsgASgLMhsuaGFpcnRyaWdnZXIudjEuUXVldWVPcHRpb24SFwoPY29uY3VycmVuY3lfa2V5GAwgASgJEhkKDG1heF9hdHRlbXB0cxgNIAEoBUgDiAEBEgwKBHRhZ3MYDiADKAkSFwoNbWV0YWRhdGFfanNvbhgPIAEoCUgCEisKCG1ldGFkYXRhGBEgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdEgCEiEKFG1heF9kdXJhdGlvbl9zZWNvbmRzGBIgASgFSASIAQESJgoQcHJpb3JpdHlfc2Vjb25kcxgTIAEoAUIHukgEEgJAAUgFiAEBEjAKCGRlYm91bmNlGBAgASgLMh4uaGFpcnRyaWdnZXIudjEuRGVib3VuY2VPcHRpb25CDAoKZGVsYXlfc3BlY0IKCgh0dGxfc3BlY0IPCg1tZXRhZGF0YV9zcGVjQg8KDV9tYXhfYXR0ZW1wdHNCFwoVX21heF9kdXJhdGlvbl9zZWNvbmRzQhMKEV9wcmlvcml0eV9zZWNvbmRzIn4KDkRlYm91bmNlT3B0aW9uEgsKA2tleRgBIAEoCRINCgVkZWxheRgCIAEoCRIqCgRtb2RlGAMgASgOMhwuaGFpcnRyaWdnZXIudjEuRGVib3VuY2VNb2RlEhYKCW1heF9kZWxheRgEIAEoCUgAiAEBQgwKCl9tYXhfZGVsYXkiUQoLUXVldWVPcHRpb24SDAoEbmFtZRgBIAEoCRIeChFjb25jdXJyZW5jeV9saW1pdBgCIAEoAUgAiAEBQhQKEl9jb25jdXJyZW5jeV9saW1pdCpkCgxEZWJvdW5jZU1vZGUSHQoZREVCT1VOQ0VfTU9ERV9VTlNQRUNJRklFRBAAEhkKFURFQk9VTkNFX01PREVfTEVBRElORxABEhoKFkRFQk9VTkNFX01PREVfVFJBSUxJTkcQAiqgAQoTSWRlbXBvdGVuY3lLZXlTY29wZRIlCiFJREVNUE9URU5DWV9LRVlfU0NPUEVfVU5TUEVDSUZJRUQQABIdChlJREVNUE9URU5DWV9LRVlfU0NPUEVfUlVOEAESIQodSURFTVBPVEVOQ1lfS0VZX1NDT1BFX0FUVEVNUFQQAhIgChxJREVNUE9URU5DWV9LRVlfU0NPUEVfR0xPQkFMEANCZgoSZGV2LmhhaXJ0cmlnZ2VyLnYxUAFaTmdpdGh1Yi5jb20vaGFpcnRyaWdnZXIvaGFpcnRyaWdnZXIvY2xpZW50cy9nby9nZW4vaGFpcnRyaWdnZXIvdjE7aGFpcnRyaWdnZXJ2MWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * How one run is to be started. All members are optional; an invalid one refuses the trigger and leaves nothing behind.
@@ -203,6 +203,14 @@ export type TriggerOptions = Message<"hairtrigger.v1.TriggerOptions"> & {
    * @generated from field: optional double priority_seconds = 19;
    */
   prioritySeconds?: number | undefined;
+
+  /**
+   * Lets calls that follow each other quickly share one run: see `DebounceOption`. A malformed member:
+   * INVALID_DEBOUNCE. A live idempotency key is looked at first; its hit pushes nothing.
+   *
+   * @generated from field: hairtrigger.v1.DebounceOption debounce = 16;
+   */
+  debounce?: DebounceOption | undefined;
 };
 
 /**
@@ -211,6 +219,53 @@ export type TriggerOptions = Message<"hairtrigger.v1.TriggerOptions"> & {
  */
 export const TriggerOptionsSchema: GenMessage<TriggerOptions> = /*@__PURE__*/
   messageDesc(file_hairtrigger_v1_trigger_options, 0);
+
+/**
+ * Debouncing. The first call with a key makes a run that is DELAYED until `delay` has passed (or until the instant of a
+ * future `delay` option); each later call of the same task with the same key, while that run is DELAYED, answers with it
+ * (not as "cached") and moves its due time to now + `delay`, never earlier than it was. Once the run has left DELAYED,
+ * the next call makes a new one. Queue, concurrency key, priority, ttl, idempotency key and parent stay those of the
+ * first call.
+ *
+ * @generated from message hairtrigger.v1.DebounceOption
+ */
+export type DebounceOption = Message<"hairtrigger.v1.DebounceOption"> & {
+  /**
+   * 1 to 512 characters; unique within environment and task.
+   *
+   * @generated from field: string key = 1;
+   */
+  key: string;
+
+  /**
+   * A duration string of at least `1s`.
+   *
+   * @generated from field: string delay = 2;
+   */
+  delay: string;
+
+  /**
+   * Whose payload runs. Default: LEADING.
+   *
+   * @generated from field: hairtrigger.v1.DebounceMode mode = 3;
+   */
+  mode: DebounceMode;
+
+  /**
+   * A duration string longer than `delay`: the longest postponement, counted from the run's creation. A call that would
+   * pass it leaves the run as it is and makes a new one, which takes the key. Each call's own counts. Unset: no bound.
+   *
+   * @generated from field: optional string max_delay = 4;
+   */
+  maxDelay?: string | undefined;
+};
+
+/**
+ * Describes the message hairtrigger.v1.DebounceOption.
+ * Use `create(DebounceOptionSchema)` to create a new message.
+ */
+export const DebounceOptionSchema: GenMessage<DebounceOption> = /*@__PURE__*/
+  messageDesc(file_hairtrigger_v1_trigger_options, 1);
 
 /**
  * The queue that a trigger chooses for its run, through retries and waits.
@@ -243,7 +298,42 @@ export type QueueOption = Message<"hairtrigger.v1.QueueOption"> & {
  * Use `create(QueueOptionSchema)` to create a new message.
  */
 export const QueueOptionSchema: GenMessage<QueueOption> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_v1_trigger_options, 1);
+  messageDesc(file_hairtrigger_v1_trigger_options, 2);
+
+/**
+ * Which of several debounced calls decides.
+ *
+ * @generated from enum hairtrigger.v1.DebounceMode
+ */
+export enum DebounceMode {
+  /**
+   * Not given; read as LEADING.
+   *
+   * @generated from enum value: DEBOUNCE_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The first: payload and options of later calls are dropped.
+   *
+   * @generated from enum value: DEBOUNCE_MODE_LEADING = 1;
+   */
+  LEADING = 1,
+
+  /**
+   * The last: its payload replaces the earlier one, and so do metadata, tags, max attempts and max duration where it
+   * gives them.
+   *
+   * @generated from enum value: DEBOUNCE_MODE_TRAILING = 2;
+   */
+  TRAILING = 2,
+}
+
+/**
+ * Describes the enum hairtrigger.v1.DebounceMode.
+ */
+export const DebounceModeSchema: GenEnum<DebounceMode> = /*@__PURE__*/
+  enumDesc(file_hairtrigger_v1_trigger_options, 0);
 
 /**
  * What an idempotency key is unique within, beside environment and task.
@@ -284,5 +374,5 @@ export enum IdempotencyKeyScope {
  * Describes the enum hairtrigger.v1.IdempotencyKeyScope.
  */
 export const IdempotencyKeyScopeSchema: GenEnum<IdempotencyKeyScope> = /*@__PURE__*/
-  enumDesc(file_hairtrigger_v1_trigger_options, 0);
+  enumDesc(file_hairtrigger_v1_trigger_options, 1);
 
