@@ -2,6 +2,7 @@
 import type { BatchOpener } from "../../server/domain/batch.js";
 import { batchRunId, derivedId } from "../../server/domain/ids.js";
 import type { InsertBatch, InsertBatchResult } from "../../server/store/store.js";
+import { debounced } from "./debounce-promises.js";
 import type { Promises } from "./store-contract.js";
 import { DAY_MS, hashOf, only, type RunOptions, SESSION, type World } from "./world.js";
 
@@ -67,6 +68,29 @@ async function drain(world: World): Promise<void> {
 const JOBS = (count: number): readonly RunOptions[] => Array.from({ length: count }, () => ({}));
 
 export function batchPromises(promise: Promises): void {
+  promise(
+    "DEB-10: items of a batch push one run, the last one's payload in it, and none of them is cached",
+    async (t, world) => {
+      const batch = batchOf(
+        world,
+        [0, 1, 2].map((at) => ({ spec: new Uint8Array([at]) })),
+      );
+      const items = batch.items.map((item) => {
+        return debounced(world, { ...item.run, spec: item.spec, delayedUntilMs: world.nowMs + 5_000 });
+      });
+      const result = await world.store.insertBatch({ ...batch, items });
+      if (result.kind !== "created") throw new Error(`the batch was ${result.kind}`);
+      t.is(new Set(result.items.map(({ runId }) => runId)).size, 1);
+      t.deepEqual(
+        result.items.map(({ isCached }) => isCached),
+        [false, false, false],
+      );
+      const [item] = result.items;
+      t.deepEqual([...(await world.detail(item?.runId ?? "")).spec], [2]);
+      t.is((await world.list()).length, 1);
+    },
+  );
+
   promise("BAT-2, BAT-7: runs are created in the order of the items, and claimed in it", async (t, world) => {
     const { items, batch, created: runs } = await created(world, JOBS(30));
     t.deepEqual(

@@ -14,7 +14,7 @@ export function debounced(world: World, options: RunOptions = {}, debounce: Part
 
 /** The run that answered. */
 export function idOf(result: InsertRunResult): string {
-  if (result.kind === "queueFull") throw new Error("the queue was full");
+  if (result.kind === "queueFull" || result.kind === "tokenUsed") throw new Error(`the call was ${result.kind}`);
   return result.kind === "created" || result.kind === "pushed" ? result.run.id : result.runId;
 }
 

@@ -24,6 +24,8 @@ export type BatchAnswer =
       readonly batch: BatchState;
       /** Position in the chunk → the run that was there before. */
       readonly hits: readonly (readonly [at: number, runId: string])[];
+      /** The same of debounced items that pushed a run, which is no hit. */
+      readonly pushes: readonly (readonly [at: number, runId: string])[];
       readonly ignoredLimits: readonly string[];
     }
   | Exclude<InsertBatchResult, { readonly kind: "created" }>;
@@ -45,17 +47,18 @@ export function toBatchInsert({ batch, chunk, items, request, nowMs }: InsertBat
 
 export function createdItems(
   { items, chunk }: InsertBatch,
-  { hits }: Extract<BatchAnswer, { readonly kind: "created" }>,
+  { hits, pushes }: Extract<BatchAnswer, { readonly kind: "created" }>,
 ): { readonly items: readonly BatchItem[]; readonly created: readonly RunState[] } {
   const hitAt = new Map(hits);
+  const pushAt = new Map(pushes);
   return {
     items: items.map(({ run }, at) => ({
       index: chunk.firstIndex + at,
-      runId: hitAt.get(at) ?? run.id,
+      runId: hitAt.get(at) ?? pushAt.get(at) ?? run.id,
       taskId: run.taskId,
       isCached: hitAt.has(at),
       keyText: run.key?.text,
     })),
-    created: items.flatMap(({ run }, at) => (hitAt.has(at) ? [] : [run])),
+    created: items.flatMap(({ run }, at) => (hitAt.has(at) || pushAt.has(at) ? [] : [run])),
   };
 }

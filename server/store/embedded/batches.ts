@@ -59,13 +59,14 @@ export function insertBatch(context: Context, params: BatchInsert): BatchAnswer 
   if (full !== undefined) return full;
   const state = stored?.state ?? openBatch(made);
   const row = stored?.row ?? insertRecord(context, env, params, state);
-  if (rows.length === 0) return { kind: "created", batch: state, hits: [], ignoredLimits: [] };
-  const ignoredLimits = insertNew(context, rows, found);
-  writeChunk(context, row, params, rows, found);
+  if (rows.length === 0) return { kind: "created", batch: state, hits: [], pushes: [], ignoredLimits: [] };
+  const { ignoredLimits, pushes } = insertNew(context, rows, found);
+  writeChunk(context, { batch: row, insert: params, rows, hits: found, pushes });
   const next = withChunk(state, rows.length, nowMs);
   writeState(context, row, next);
-  const hits = [...found].map(([at, id]) => [at, encodeId("run", id)] as const);
-  return { kind: "created", batch: next, hits, ignoredLimits };
+  const named = (runs: ReadonlyMap<number, Uint8Array>) =>
+    [...runs].map(([at, id]) => [at, encodeId("run", id)] as const);
+  return { kind: "created", batch: next, hits: named(found), pushes: named(pushes), ignoredLimits };
 }
 
 /** What a batch that is there already answers; undefined: the chunk is its next one. */
@@ -90,7 +91,7 @@ function holderOf(context: Context, params: BatchInsert): BatchState | undefined
   const request = requestHash === undefined ? undefined : hexToBytes(requestHash);
   const before = request === undefined ? undefined : answeredBefore(context, request, nowMs);
   if (before !== undefined) {
-    const answered = batchOf(context, context.db.get(`SELECT ${COLUMNS} FROM batches WHERE id = ?`, before));
+    const answered = batchOf(context, context.db.get(`SELECT ${COLUMNS} FROM batches WHERE id = ?`, before.run));
     if (answered !== undefined) return answered.state;
   }
   const keyHash = hexToBytes(batch.key.recordHash);
@@ -102,7 +103,7 @@ function holderOf(context: Context, params: BatchInsert): BatchState | undefined
   }
   if (request !== undefined) {
     const run = idBytes(holder.state.id) ?? new Uint8Array(0);
-    rememberAnswer(context, { requestHash: request, run, expiresAtMs: requestExpiresAtMs });
+    rememberAnswer(context, { requestHash: request, run, isCached: true, expiresAtMs: requestExpiresAtMs });
   }
   return holder.state;
 }
@@ -145,20 +146,27 @@ function firstWithoutRoom(
   return undefined;
 }
 
-/** @returns declared queues whose limit was ignored. */
+/** @returns declared queues whose limit was ignored, and positions that pushed a run instead of making one (DEB-10). */
 function insertNew(
   context: Context,
   rows: readonly InsertRow[],
   hits: ReadonlyMap<number, Uint8Array>,
-): readonly string[] {
+): { readonly ignoredLimits: readonly string[]; readonly pushes: ReadonlyMap<number, Uint8Array> } {
+  const positions = [...rows.keys()].filter((at) => !hits.has(at));
   const fresh = rows.filter((_, at) => !hits.has(at)).map((row) => ({ ...row, queueSizeMax: undefined }));
   const ignored = new Set<string>();
+  const pushes = new Map<number, Uint8Array>();
   for (const [at, answer] of insertRuns(context, fresh).entries()) {
     const row = fresh[at];
+    const id = answer.kind === "pushed" ? runIdBytes(answer.run.id) : undefined;
+    if (id !== undefined) {
+      pushes.set(positions[at] ?? at, id);
+      continue;
+    }
     if (answer.kind !== "created" || row === undefined) throw new Error(`a run of a batch was ${answer.kind}`);
     if (answer.queueLimitIgnored) ignored.add(row.queue);
   }
-  return [...ignored];
+  return { ignoredLimits: [...ignored], pushes };
 }
 
 // ── records ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,17 +290,20 @@ interface ChunkItems {
   readonly keys?: readonly (string | null)[];
 }
 
-function writeChunk(
-  context: Context,
-  batch: number,
-  { chunk, keyTexts }: BatchInsert,
-  rows: readonly InsertRow[],
-  hits: ReadonlyMap<number, Uint8Array>,
-): void {
+interface WrittenChunk {
+  readonly batch: number;
+  readonly insert: BatchInsert;
+  readonly rows: readonly InsertRow[];
+  readonly hits: ReadonlyMap<number, Uint8Array>;
+  readonly pushes: ReadonlyMap<number, Uint8Array>;
+}
+
+function writeChunk(context: Context, { batch, insert, rows, hits, pushes }: WrittenChunk): void {
+  const { chunk, keyTexts } = insert;
   const tasks = [...new Set(rows.map(({ task }) => task))];
   const numbers = new Map(tasks.map((task, number) => [task, number]));
   const ids = new Uint8Array(rows.length * ID_BYTES);
-  for (const [at, row] of rows.entries()) ids.set(hits.get(at) ?? row.id, at * ID_BYTES);
+  for (const [at, row] of rows.entries()) ids.set(hits.get(at) ?? pushes.get(at) ?? row.id, at * ID_BYTES);
   const items: ChunkItems = {
     tasks,
     ...(tasks.length === 1 ? {} : { task: rows.map(({ task }) => numbers.get(task) ?? 0) }),
@@ -307,7 +318,7 @@ function writeChunk(
     JSON.stringify(items),
   );
   const own = new Set(rows.map(({ id }) => bytesToHex(id)));
-  for (const id of hits.values()) {
+  for (const id of [...hits.values(), ...pushes.values()]) {
     // What this call made is found by its batch.
     if (!own.has(bytesToHex(id))) context.db.run(INSERT_HIT, batch, id);
   }
