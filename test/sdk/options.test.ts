@@ -83,7 +83,7 @@ test("MET-1: metadata is sent as JSON: dates as ISO strings, without undefined m
 });
 
 test("CFG-6: unknown option keys are not sent", async (t) => {
-  const misspelt: TriggerOptions = Object.assign({ ttl: 1 }, { maxAttemps: 7, debounce: { key: "k", delay: "1s" } });
+  const misspelt: TriggerOptions = Object.assign({ ttl: 1 }, { maxAttemps: 7, debouce: { key: "k", delay: "1s" } });
   t.deepEqual(await wireOf(misspelt), await wireOf({ ttl: 1 }));
 });
 
