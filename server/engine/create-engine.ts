@@ -19,6 +19,7 @@ import { listRuns, retrieveRun } from "./producers/retrieve.js";
 import { listBatchResults, retrieveBatch } from "./producers/retrieve-batch.js";
 import { createTrigger } from "./producers/trigger.js";
 import { createTriggerBatch } from "./producers/trigger-batch.js";
+import { createUpdateMetadata } from "./producers/update-metadata.js";
 import { watchRun } from "./producers/watch.js";
 import { createTaskRegistry } from "./task-registry.js";
 import { createWakes } from "./wakes.js";
@@ -51,6 +52,7 @@ export function createEngine(parts: EngineParts): Engine {
     replayRun: createReplay(deps, trigger),
     resetIdempotencyKey: createResetKey(deps),
     addTags: createAddTags(deps),
+    updateMetadata: createUpdateMetadata(deps),
     listQueues: queues.list,
     retrieveQueue: queues.retrieve,
     pauseQueue: queues.pause,

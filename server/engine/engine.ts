@@ -11,6 +11,7 @@ import type { Failure } from "../domain/failure.js";
 import type { IdempotencyKeyInput } from "../domain/idempotency.js";
 import type { Lease } from "../domain/lease.js";
 import type { Limits } from "../domain/limits.js";
+import type { MetadataOperation } from "../domain/metadata-operations.js";
 import type { PayloadInput } from "../domain/payload.js";
 import type { RunState, TriggerFunction } from "../domain/run.js";
 import type { AttemptRef } from "../domain/run-change.js";
@@ -172,6 +173,29 @@ export interface AddTagsParams {
   readonly attempt: AttemptRef | undefined;
 }
 
+export interface UpdateMetadataParams {
+  readonly environment: string;
+  readonly runId: string;
+  readonly operations: readonly MetadataOperation[];
+  /** Who numbers the operations; undefined: the request id, if there is one. */
+  readonly writer: string | undefined;
+  /** Number of the first operation, from 1; undefined: 1. */
+  readonly firstSequence: number | undefined;
+  readonly requestId: string | undefined;
+}
+
+/** Changes that a run makes from inside, of itself and its ancestors (MET-7), numbered within the attempt. */
+export interface MetadataReport {
+  readonly runId: string;
+  readonly attempt: number;
+  readonly firstSequence: number;
+  readonly operations: readonly {
+    readonly target: "self" | "parent" | "root";
+    /** An error: what could not be read of it; it counts as refused. */
+    readonly operation: MetadataOperation | AppError;
+  }[];
+}
+
 /** A queue as readers see it: figures plus which of its tasks nobody serves (QUE-30). */
 export interface QueueItem extends QueueView {
   readonly limit: number | undefined;
@@ -235,6 +259,9 @@ export interface Engine {
   }): Promise<{ readonly runId: string }>;
   /** All tags of the run afterwards (TAG-2). Reasons: RUN_NOT_FOUND, RUN_FINAL, TOO_MANY_TAGS, INVALID_TAG, STALE_LEASE. */
   addTags(params: AddTagsParams): Promise<readonly string[]>;
+
+  /** The metadata afterwards; all operations or none (REQ-1). Reasons: RUN_NOT_FOUND, RUN_FINAL, INVALID_METADATA, METADATA_TOO_LARGE. */
+  updateMetadata(params: UpdateMetadataParams): Promise<string>;
 
   /** Reasons: INVALID_PAGE. */
   listQueues(
@@ -355,6 +382,11 @@ export interface OpenedSession {
   heartbeat(confirmed: readonly Lease[]): Promise<boolean>;
   /** Applies reports; one instruction each, in order. Durable when it resolves. */
   report(reports: readonly Report[]): Promise<readonly Instruction[]>;
+  /**
+   * Applies changes of metadata, each once; the result says of each report why the last of its refused operations was (MET-2, MET-11:
+   * the run goes on), undefined for none. Durable when it resolves.
+   */
+  changeMetadata(reports: readonly MetadataReport[]): Promise<readonly (AppError | undefined)[]>;
   appendLogs(entries: readonly { readonly runId: string; readonly lines: readonly LogLine[] }[]): Promise<void>;
   /**
    * The connection ended. `left`: the worker said good-bye (draining and nothing held); the session is closed. Otherwise it stays until it

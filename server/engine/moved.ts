@@ -16,7 +16,7 @@ export function emitMoved(deps: EngineDeps, event: RunEvent, run: RunState): voi
 }
 
 /** A change that is no move: only watchers care. */
-export function emitTagsChanged(deps: EngineDeps, { environment, id: runId, version }: RunState): void {
+export function emitChanged(deps: EngineDeps, { environment, id: runId, version }: RunState): void {
   deps.signals.publish([{ kind: "changed", environment, runId, version }]);
 }
 

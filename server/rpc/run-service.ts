@@ -1,6 +1,7 @@
 /** RunService: decode, authorise, one engine verb, encode. What later versions add answers UNIMPLEMENTED. */
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
+import { MetadataTarget } from "#proto/hairtrigger/v1/run_pb.js";
 import {
   type ListRunsRequest,
   type RunService,
@@ -24,6 +25,7 @@ import { type AppError, invalidRequest, isAppError } from "../domain/error.js";
 import type { RunState } from "../domain/run.js";
 import type { RelatedRun, RunDetail, TriggerItem, TriggerOutcome } from "../engine/engine.js";
 import { principalOf } from "./call-scope.js";
+import { operationsOfWire } from "./convert/metadata.js";
 import { wireRun, wireRunListItem } from "./convert/run.js";
 import { filterOf, type RunPlace, runPlaceOf } from "./convert/run-filter.js";
 import { fieldsToSkip, withoutFields } from "./convert/skip-fields.js";
@@ -147,6 +149,23 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
     async replayRun({ runId, requestId }, context) {
       const { environment } = requireSecretKey(principalOf(context), "ReplayRun");
       return engine.replayRun(environment, runId, given(requestId));
+    },
+
+    async updateRunMetadata({ runId, operations, writer, firstSequence, requestId }, context) {
+      const { environment } = requireSecretKey(principalOf(context), "UpdateRunMetadata");
+      const foreign = operations.findIndex(({ target }) => target > MetadataTarget.SELF);
+      if (foreign >= 0) {
+        throw invalidRequest(`operations[${foreign}].target`, "From outside only the run itself can be changed");
+      }
+      const metadataJson = await engine.updateMetadata({
+        environment,
+        runId,
+        operations: operationsOfWire(operations),
+        writer: given(writer),
+        firstSequence: firstSequence === 0n ? undefined : Number(firstSequence),
+        requestId: given(requestId),
+      });
+      return { metadataJson };
     },
 
     async addRunTags({ runId, tags, attempt }, context) {

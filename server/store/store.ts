@@ -13,8 +13,9 @@
  */
 import type { BatchFailure, BatchItem, BatchState, NewBatch } from "../domain/batch.js";
 import type { Failure } from "../domain/failure.js";
+import type { MetadataOperation, MetadataRefusal } from "../domain/metadata-operations.js";
 import type { AttemptSummary, RunState } from "../domain/run.js";
-import type { Refusal, RunChange } from "../domain/run-change.js";
+import type { AttemptRef, Refusal, RunChange } from "../domain/run-change.js";
 import type { RunPlace } from "../domain/run-machine.js";
 import type { RunStatus } from "../domain/run-status.js";
 import type { SessionRecord } from "../domain/session.js";
@@ -96,6 +97,12 @@ export interface Store {
    * lingering holder), attempt summary, output, failure. Several changes of one run in one call apply in order.
    */
   changeRuns(changes: readonly RunChange[]): Promise<readonly ChangeResult[]>;
+
+  /**
+   * Applies operations to the metadata of live runs; each applied one raises the run's version. Operations of a source are applied once,
+   * however often they come: the target remembers the last number of each source with the change. Several items of one run apply in order.
+   */
+  changeMetadata(items: readonly ChangeMetadata[]): Promise<readonly ChangeMetadataResult[]>;
 
   /** Runs that a duty has to look at, oldest first, at most `limit`; the guard of the change decides again. */
   findRuns(query: FindRuns): Promise<readonly RunState[]>;
@@ -396,6 +403,37 @@ export type ChangeResult =
     }
   /** `run`: its present state; undefined where the run is unknown. */
   | { readonly kind: "refused"; readonly refusal: Refusal | "unknown"; readonly run: RunState | undefined };
+
+export interface ChangeMetadata {
+  readonly environment: string;
+  /** The run whose metadata changes. */
+  readonly runId: string;
+  /** Who numbers the operations, at most 512 characters; undefined: nobody, and every call counts. */
+  readonly source: string | undefined;
+  /** Rising numbers from 1. */
+  readonly operations: readonly { readonly sequence: number; readonly operation: MetadataOperation }[];
+  /** The run itself asks: refused as stale once that attempt is over (RUN-8). */
+  readonly attempt: AttemptRef | undefined;
+  /** All or none; otherwise each for itself. */
+  readonly isWhole: boolean;
+  readonly bytesMax: number;
+  readonly nowMs: number;
+}
+
+export type ChangeMetadataResult =
+  /** `isChanged` false: nothing was left to apply. `refusal`: of operations that were left out. */
+  | {
+      readonly kind: "applied";
+      readonly run: RunState;
+      readonly isChanged: boolean;
+      readonly metadataJson: string;
+      readonly refusal: MetadataRefusal | undefined;
+    }
+  | {
+      readonly kind: "refused";
+      readonly refusal: MetadataRefusal | { readonly reason: "unknown" | "final" | "stale" };
+      readonly run: RunState | undefined;
+    };
 
 export type FindRuns =
   /** DELAYED or parked, `dueMs` ≤ now. */

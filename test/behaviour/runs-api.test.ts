@@ -5,6 +5,7 @@ import { AttemptOutcome, LogLevel, RunStatus, TriggerFunction } from "#proto/hai
 import { startApi, statusName, timeMs } from "../support/api.js";
 import { oneOfEach } from "./runs-api/one-of-each.js";
 import "./runs-api/lists.js";
+import "./runs-api/metadata.js";
 import "./runs-api/steer.js";
 import "./runs-api/watch.js";
 

@@ -13,6 +13,7 @@ import { insertPromises } from "./insert-promises.js";
 import { keyPromises } from "./key-promises.js";
 import { listPromises } from "./list-promises.js";
 import { machinePromises } from "./machine-promises.js";
+import { metadataPromises } from "./metadata-promises.js";
 import { queuePromises } from "./queue-promises.js";
 import { sessionPromises } from "./session-promises.js";
 import { tokenPromises } from "./token-promises.js";
@@ -47,6 +48,7 @@ export function storeContract(name: string, makeStore: MakeStore): void {
   keyPromises(promise);
   if (name !== "mongo") batchPromises(promise);
   debouncePromises(promise);
+  metadataPromises(promise);
   claimPromises(promise);
   queuePromises(promise);
   machinePromises(promise);

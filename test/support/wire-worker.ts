@@ -15,6 +15,7 @@ import type {
   HeldInstruction,
   HeldLeaseSchema,
   LostLease,
+  MetadataAcknowledgement,
   QueueDeclarationSchema,
   Resume,
   TaskDeclarationSchema,
@@ -67,6 +68,7 @@ export class WireWorker {
   readonly held = new Mailbox<HeldInstruction>("answer for a held lease");
   readonly drains = new Mailbox<true>("drain");
   readonly resyncs = new Mailbox<true>("resync");
+  readonly metadata = new Mailbox<MetadataAcknowledgement>("metadata acknowledgement");
   readonly #client: Client<typeof WorkerService>;
   readonly #options: WireWorkerOptions;
   readonly #abort = new AbortController();
@@ -286,6 +288,7 @@ export class WireWorker {
       this.held,
       this.drains,
       this.resyncs,
+      this.metadata,
       this.#beats,
     ];
     for (const mailbox of [...mailboxes, ...this.#acknowledgements.values()]) mailbox.close(why);
@@ -318,6 +321,7 @@ export class WireWorker {
       this.held.push(answer);
     }
     if (message.drain !== undefined) this.drains.push(true);
+    for (const answer of message.metadataAcknowledgements) this.metadata.push(answer);
     if (message.resync) this.resyncs.push(true);
   }
 

@@ -3,7 +3,7 @@ import { appError, rejectIfAny, runFinal, staleLease } from "../../domain/error.
 import { isFinal } from "../../domain/run-status.js";
 import { checkTags } from "../../domain/tags.js";
 import type { AddTagsParams, EngineDeps } from "../engine.js";
-import { emitTagsChanged } from "../moved.js";
+import { emitChanged } from "../moved.js";
 import { changeRun } from "./change.js";
 
 export function createAddTags(deps: EngineDeps) {
@@ -21,7 +21,7 @@ export function createAddTags(deps: EngineDeps) {
       tagsMax: limits.tagsMax,
       nowMs: clock.nowMs(),
     });
-    if (result.kind === "applied") emitTagsChanged(deps, result.run);
+    if (result.kind === "applied") emitChanged(deps, result.run);
     else if (result.refusal === "overLimit") {
       const total = new Set([...result.run.tags, ...checked.tags]).size;
       throw appError("TOO_MANY_TAGS", `Runs can only have ${limits.tagsMax} tags, you're trying to set ${total}.`, {

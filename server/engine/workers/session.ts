@@ -27,6 +27,7 @@ import type { TaskRegistry } from "../task-registry.js";
 import type { Claimer, Dispatcher } from "./claim.js";
 import { instructionFor } from "./instruction.js";
 import { cancelReason, createLeaseBook, createLeaseWatch, type LeaseBook } from "./leases.js";
+import { applyMetadataReports } from "./metadata.js";
 import { applyReports } from "./report.js";
 
 export interface Sessions {
@@ -160,6 +161,7 @@ export function createSessions(deps: EngineDeps, registry: TaskRegistry, dispatc
           leases.reported(reports, answers);
         }
       },
+      changeMetadata: (reports) => applyMetadataReports(deps, { environment, sessionId }, reports),
       appendLogs: (entries) =>
         store.appendLogs(
           entries.map(({ runId, lines }) => ({

@@ -8,8 +8,7 @@
  * The reader handles a message at a time and never waits for a commit: reports queue up behind the one that is under way. It does wait
  * when the worker does not read our answers, or reports faster than the store can take.
  */
-import { create } from "@bufbuild/protobuf";
-import { type Heartbeat, type Hello, MetadataAcknowledgementSchema } from "#proto/hairtrigger/worker/v1/worker_pb.js";
+import type { Heartbeat, Hello } from "#proto/hairtrigger/worker/v1/worker_pb.js";
 import type { OpenSessionRequest, OpenSessionResponse } from "#proto/hairtrigger/worker/v1/worker_service_pb.js";
 import { invalidRequest, isAppError } from "../../domain/error.js";
 import { decodeLease, type Lease } from "../../domain/lease.js";
@@ -17,6 +16,7 @@ import type { Limits } from "../../domain/limits.js";
 import type { Clock, Timer } from "../../engine/clock.js";
 import type { Engine, OpenedSession, SessionSink } from "../../engine/engine.js";
 import { logLineOfWire } from "../convert/log-line.js";
+import { metadataReportOf } from "../convert/metadata.js";
 import {
   assignmentOf,
   cancelOf,
@@ -27,9 +27,10 @@ import {
   resumeOf,
   welcomeOf,
 } from "../convert/worker.js";
-import { errorOf, statusOf, stoppingError } from "../error.js";
+import { errorOf, stoppingError } from "../error.js";
 import { requireServed } from "../protocol-version.js";
 import { Logs } from "./logs.js";
+import { MetadataLane } from "./metadata.js";
 import { Outbox } from "./outbox.js";
 import { Reports } from "./reports.js";
 
@@ -48,6 +49,7 @@ export class SessionConnection {
   readonly #deps: ConnectionDeps;
   readonly #outbox = new Outbox();
   readonly #reports: Reports;
+  readonly #metadata: MetadataLane;
   readonly #logs = new Logs();
   #session: OpenedSession | undefined;
   #hasLeft = false;
@@ -60,9 +62,13 @@ export class SessionConnection {
     this.#deps = deps;
     this.#lastMessageMs = deps.clock.nowMs();
     this.#lastKeptMs = this.#lastMessageMs;
+    const onError = (thrown: unknown): void => this.#outbox.end({ error: errorOf(thrown) });
+    this.#metadata = new MetadataLane({ onAnswers: (answers) => this.#outbox.answerMetadata(answers), onError });
     this.#reports = new Reports({
+      // A run is not over before its last changes of metadata.
+      before: () => this.#metadata.settled(),
       onAnswers: (answers) => this.#outbox.answer(answers),
-      onError: (thrown) => this.#outbox.end({ error: errorOf(thrown) }),
+      onError,
     });
   }
 
@@ -97,9 +103,11 @@ export class SessionConnection {
         if (this.#outbox.isEnded) return;
         await this.#handle(message);
         await this.#reports.room();
+        await this.#metadata.room();
         await this.#outbox.room();
       }
       // The worker has said all; it gets the answers to that.
+      await this.#metadata.settled();
       await this.#reports.settled();
       this.#hasLeft = this.#isDraining;
       this.#outbox.end({ error: undefined });
@@ -123,8 +131,8 @@ export class SessionConnection {
       session.setPlaces(this.#outbox.places(freePlaces, Number(receivedSequence)));
     }
     if (message.heartbeat !== undefined) this.#beat(session, message.heartbeat);
+    this.#metadata.add(session, message.metadata.map(metadataReportOf));
     this.#reports.add(session, reportsOf(message, this.#deps.limits));
-    this.#answerMetadata(message);
     const nowMs = this.#deps.clock.nowMs();
     this.#logs.add(
       session,
@@ -186,19 +194,6 @@ export class SessionConnection {
     }
   }
 
-  /** Changes of metadata come with a later version; refused for good, so that the worker does not send them again. */
-  #answerMetadata({ metadata }: OpenSessionRequest): void {
-    const error = statusOf(
-      invalidRequest("metadata", "Changes of metadata are not served by this version of the server"),
-    );
-    this.#outbox.answerMetadata(
-      metadata.map(({ runId, attempt, firstSequence, operations }) => {
-        const sequence = firstSequence + BigInt(operations.length) - 1n;
-        return create(MetadataAcknowledgementSchema, { runId, attempt, sequence, error });
-      }),
-    );
-  }
-
   /** A connection on which nothing comes any more ends; its session lapses by itself if the worker does not come back. */
   #watchSilence(): void {
     const { clock, limits } = this.#deps;
@@ -211,6 +206,7 @@ export class SessionConnection {
   async #stop(): Promise<void> {
     this.#outbox.drain();
     this.#session?.setPlaces(0);
+    await this.#metadata.settled();
     await this.#reports.settled();
     this.#outbox.end({ error: stoppingError() });
   }

@@ -7,6 +7,8 @@ import type { OpenedSession } from "../../engine/engine.js";
 import { acknowledgementOf, type DecodedReport } from "../convert/worker.js";
 
 export interface ReportsParams {
+  /** Resolves when nothing is under way that has to be in the record before these reports. */
+  readonly before: () => Promise<void>;
   readonly onAnswers: (answers: readonly Acknowledgement[]) => void;
   /** A commit failed; nothing of it was acknowledged, so the worker sends it again. */
   readonly onError: (error: unknown) => void;
@@ -47,6 +49,7 @@ export class Reports {
 
   async #commit(session: OpenedSession): Promise<void> {
     while (this.#waiting.length > 0 && !this.#hasFailed) {
+      await this.#params.before();
       const batch = this.#waiting.splice(0, COMMIT_MAX);
       try {
         this.#params.onAnswers(await answersFor(session, batch));

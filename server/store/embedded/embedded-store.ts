@@ -157,6 +157,10 @@ class LiveStore implements EmbeddedStore {
     return this.#call("changeRuns", changes);
   }
 
+  changeMetadata(items: readonly port.ChangeMetadata[]): Promise<readonly port.ChangeMetadataResult[]> {
+    return this.#call("changeMetadata", items);
+  }
+
   findRuns(query: port.FindRuns): ReturnType<port.Store["findRuns"]> {
     return this.#call("findRuns", query);
   }

@@ -3,7 +3,7 @@
  * of a run between threads costs more than claiming it; this is less than half of that. What is not a run travels as it is.
  */
 import type { RunKey, RunState } from "../../domain/run.js";
-import type { ChangeResult, ClaimedRun, RunPage } from "../store.js";
+import type { ChangeMetadataResult, ChangeResult, ClaimedRun, RunPage } from "../store.js";
 import type { Outcome } from "./group.js";
 import type { InsertAnswer } from "./insert-row.js";
 import type { VerbName } from "./verbs.js";
@@ -228,6 +228,11 @@ const EXCHANGES: Partial<Record<VerbName, Exchange>> = {
     ),
   insertRuns: (value, swap) =>
     typeof value === "number" ? Array.from({ length: value }, () => CREATED) : shortInserts(value, swap),
+  changeMetadata: (value, swap) =>
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
+    (value as readonly ChangeMetadataResult[]).map((result) => {
+      return result.run === undefined ? result : { ...result, run: swap(result.run) };
+    }),
   changeRuns: (value, swap) =>
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
     (value as readonly ChangeResult[]).map((result) => {

@@ -51,6 +51,7 @@ function removeRun(context: Context, stored: StoredRun): void {
   endLingeringOfRun(context, row);
   context.db.run("DELETE FROM specs WHERE run = ?", row);
   context.db.run("DELETE FROM metadata WHERE run = ?", row);
+  context.db.run("DELETE FROM metadata_sources WHERE run = ?", row);
   context.db.run("DELETE FROM results WHERE run = ?", row);
   context.db.run("DELETE FROM logs WHERE run = ?", row);
   context.db.run("DELETE FROM runs WHERE row = ?", row);

@@ -90,6 +90,10 @@ CREATE TABLE run_tags (
 
 CREATE TABLE specs (run INTEGER PRIMARY KEY, spec BLOB NOT NULL);
 CREATE TABLE metadata (run INTEGER PRIMARY KEY, json TEXT NOT NULL);
+-- Up to which number the operations of a source are in a run's metadata (REQ-1).
+CREATE TABLE metadata_sources (
+  run INTEGER NOT NULL, source TEXT NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (run, source)
+) WITHOUT ROWID;
 CREATE TABLE results (run INTEGER PRIMARY KEY, attempts TEXT, failure TEXT, output BLOB);
 CREATE TABLE logs (run INTEGER PRIMARY KEY, lines TEXT NOT NULL);
 

@@ -9,6 +9,7 @@ import type { InsertRow } from "./insert-row.js";
 import { resetKey } from "./keys.js";
 import { listRuns } from "./list.js";
 import { appendLogs } from "./logs.js";
+import { changeMetadata } from "./metadata.js";
 import { probe } from "./probe.js";
 import { purge } from "./purge.js";
 import { changeQueue, listQueues, readQueue } from "./queues.js";
@@ -26,6 +27,7 @@ const WRITE_VERBS = {
   doneBatches,
   claimRuns,
   changeRuns,
+  changeMetadata,
   endLingering,
   appendLogs,
   openSession,

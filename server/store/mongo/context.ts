@@ -6,6 +6,7 @@ import type { Client, Identified, Table } from "./client.js";
 import type { HeadDoc } from "./heads.js";
 import type { KeyDoc } from "./keys.js";
 import type { LogsDoc } from "./logs.js";
+import type { MetadataSourceDoc } from "./metadata.js";
 import type { RunDoc } from "./run-doc.js";
 import type { SessionDoc } from "./sessions.js";
 import type { QueueDoc, Settings } from "./settings.js";
@@ -40,6 +41,7 @@ export interface Context {
   readonly keys: Table<KeyDoc>;
   readonly answers: Table<AnswerDoc>;
   readonly tokenUses: Table<TokenUseDoc>;
+  readonly metadataSources: Table<MetadataSourceDoc>;
   readonly queues: Table<QueueDoc>;
   readonly slots: Table<SlotsDoc>;
   readonly heads: Table<HeadDoc>;

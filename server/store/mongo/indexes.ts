@@ -46,6 +46,7 @@ export async function createIndexes(context: Context): Promise<void> {
     context.runs.createIndexes(RUNS),
     context.keys.createIndexes([TTL, { name: "until", key: { untilMs: 1 } }]),
     context.answers.createIndexes([TTL, { name: "until", key: { untilMs: 1 } }]),
+    context.metadataSources.createIndexes([TTL]),
     context.tokenUses.createIndexes([TTL, { name: "forget", key: { forgetAtMs: 1 } }]),
     context.heads.createIndexes([
       { name: "open", key: { environment: 1, target: 1, pos: 1 }, partialFilterExpression: { open: true } },

@@ -24,6 +24,7 @@ import { type KeyDoc, resetKey } from "./keys.js";
 import { endLingering } from "./lingering.js";
 import { listRuns } from "./list.js";
 import { appendLogs, type LogsDoc } from "./logs.js";
+import { changeMetadata, type MetadataSourceDoc } from "./metadata.js";
 import { type PurgeCursor, purge } from "./purge.js";
 import { changeQueue, listQueues, readQueue } from "./queues.js";
 import { readRunDetails, readRunResults, readRuns } from "./read.js";
@@ -110,6 +111,7 @@ class LiveStore implements MongoStore {
       runs: client.table<RunDoc>("runs"),
       keys: client.table<KeyDoc>("keys"),
       answers: client.table<AnswerDoc>("requests"),
+      metadataSources: client.table<MetadataSourceDoc>("metadata_sources"),
       tokenUses: client.table<TokenUseDoc>("token_uses"),
       slots: client.table<SlotsDoc>("slots"),
       heads: client.table<HeadDoc>("heads"),
@@ -249,6 +251,10 @@ class LiveStore implements MongoStore {
 
   changeRuns(changes: readonly RunChange[]): ReturnType<port.Store["changeRuns"]> {
     return this.#call((context) => changeRuns(context, changes));
+  }
+
+  changeMetadata(items: readonly port.ChangeMetadata[]): ReturnType<port.Store["changeMetadata"]> {
+    return this.#call((context) => changeMetadata(context, items));
   }
 
   findRuns(query: port.FindRuns): ReturnType<port.Store["findRuns"]> {

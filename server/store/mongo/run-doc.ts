@@ -9,6 +9,7 @@ import { queueId } from "../../domain/ids.js";
 import type { AttemptSummary, RunState } from "../../domain/run.js";
 import { isLegal, placeOf } from "../../domain/run-machine.js";
 import type { Identified } from "./client.js";
+import type { SourceMark } from "./metadata.js";
 
 type StateFields = Omit<RunState, "id">;
 
@@ -61,13 +62,16 @@ export interface RunDoc extends Identified, Partial<StateFields> {
   readonly purgeAt?: Date;
   readonly spec?: Binary;
   readonly meta?: string;
+  /** Up to which number the operations of a source are in `meta`, the least recent source first; `metaAway`: there are more beside. */
+  readonly metaFrom?: readonly SourceMark[];
+  readonly metaAway?: true;
   readonly output?: Binary;
   readonly failure?: Failure;
   readonly attempts?: readonly AttemptSummary[];
 }
 
 /** What a change need not read. */
-export const WITHOUT_BODIES = { spec: 0, meta: 0, output: 0, failure: 0, attempts: 0 } as const;
+export const WITHOUT_BODIES = { spec: 0, meta: 0, metaFrom: 0, output: 0, failure: 0, attempts: 0 } as const;
 
 /** Members of the state that may be undefined; the others are always there. */
 const OPTIONAL = [

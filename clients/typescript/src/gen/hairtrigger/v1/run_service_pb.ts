@@ -1042,7 +1042,7 @@ export type UpdateRunMetadataRequest = Message<"hairtrigger.v1.UpdateRunMetadata
   runId: string;
 
   /**
-   * What to change, in this order.
+   * What to change, in this order. Targets other than the run itself: INVALID_REQUEST.
    *
    * @generated from field: repeated hairtrigger.v1.MetadataOperation operations = 2;
    */
