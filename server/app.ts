@@ -5,17 +5,19 @@
  */
 import type { Driver, DutyPass } from "../scheduler/driver.js";
 import { Scheduler } from "../scheduler/scheduler.js";
-import { type Authentication, createAuthentication } from "./auth/authenticate.js";
-import { firstStartKey } from "./auth/first-start-key.js";
-import { createKeyRing, KEY_RANDOM_BYTES, newSecretKey } from "./auth/secret-keys.js";
+import { createAuthentication } from "./auth/authenticate.js";
+import { createKeys } from "./auth/keys.js";
+import { createKeyRing } from "./auth/secret-keys.js";
 import { defaultLimits, type Limits } from "./domain/limits.js";
 import { type Clock, systemClock } from "./engine/clock.js";
 import { createEngine } from "./engine/create-engine.js";
 import type { Engine } from "./engine/engine.js";
 import { type Entropy, systemEntropy } from "./engine/entropy.js";
 import { createEvents, type EventSource } from "./engine/events.js";
+import type { AllowedOrigins } from "./rpc/cors.js";
 import type { Door } from "./rpc/door.js";
 import type { Serving } from "./rpc/serving.js";
+import { type ServerKeys, serverKeys } from "./server-keys.js";
 import { localSignals } from "./signals/local.js";
 import type { HintReceiver, Signals } from "./signals/signals.js";
 import { createEmbeddedStore } from "./store/embedded/embedded-store.js";
@@ -25,7 +27,7 @@ import type { Logger } from "./telemetry/log.js";
 export interface AppOptions {
   /** A directory, made where it is missing; `:memory:` keeps nothing. */
   readonly storeDirectory: string;
-  /** `mongodb://…`: a database shared with other servers, instead of the directory. Needs `secretKeys`. */
+  /** `mongodb://…`: a database shared with other servers, instead of the directory. Needs a key: given, or in the database. */
   readonly mongoUrl?: string;
   /** Where other servers of the database reach this one; default: derived from `listen`. */
   readonly peerAddress?: string;
@@ -35,6 +37,10 @@ export interface AppOptions {
   readonly listen: { readonly host: string; readonly port: number };
   /** Empty or undefined: the key of the first start (AUT-9); in memory: a new one. */
   readonly secretKeys?: readonly string[];
+  /** Makes, lists and revokes keys by AuthService, and can do nothing else (AUT-9). Default: nobody does. */
+  readonly administratorKey?: string;
+  /** From where browsers may call (AUT-7). Default: from everywhere. */
+  readonly allowedOrigins?: AllowedOrigins;
   /** PEM texts; default: clear text. */
   readonly tls?: { readonly cert: string; readonly key: string };
   /** What differs from the defaults. */
@@ -79,13 +85,7 @@ interface Running {
   readonly engine: Engine;
   readonly scheduler: Scheduler;
   readonly serving: Serving;
-  readonly keys: Keys;
-}
-
-interface Keys {
-  readonly all: readonly string[];
-  /** Where the key of the first start is kept. */
-  readonly path: string | undefined;
+  readonly keys: ServerKeys;
 }
 
 /** Random bytes of a public token's `jti`. */
@@ -154,11 +154,17 @@ export class App implements AsyncDisposable {
     return this.#started.serving.port;
   }
 
-  /** The first secret key, for whoever built the app. */
+  /** A secret key, for whoever built the app. @throws Error where all keys were shown once, and are not known here. */
   get secretKey(): string {
-    const [first] = this.#started.keys.all;
-    if (first === undefined) throw new Error("an app has a key");
-    return first;
+    const { secretKey } = this.#started.keys;
+    if (secretKey === undefined)
+      throw new Error("the keys of this server were made at run time and shown once: set HAIRTRIGGER_KEYS");
+    return secretKey;
+  }
+
+  /** Valid keys in the store: made at run time, or at the first start. */
+  get storedKeyCount(): number {
+    return this.#started.keys.storedCount;
   }
 
   /** Where the key of the first start is kept; undefined where keys were given. */
@@ -198,7 +204,28 @@ export class App implements AsyncDisposable {
         import("./rpc/convert/spec.js"),
       ]);
     const log = await this.#log(clock);
-    const keys = await this.#keys(entropy);
+    const serverOwn = await serverKeys({
+      store,
+      secretKeys: options.secretKeys ?? [],
+      storeDirectory: options.mongoUrl === undefined ? options.storeDirectory : undefined,
+      hasAdministrator: options.administratorKey !== undefined,
+      nowMs: clock.nowMs(),
+      entropy,
+    });
+    const keys = createKeys({
+      store,
+      fixed: createKeyRing(serverOwn.fixed),
+      acceptsFirstStart: (options.secretKeys ?? []).length === 0,
+      clock,
+      randomBytes: (length) => entropy.bytes(length),
+      onRevoked: ({ environment, name }) => signals.publish([{ kind: "keyRevoked", environment, keyName: name }]),
+    });
+    this.#stops.push(
+      () => keys.stop(),
+      signals.subscribe((signal) => {
+        if (signal.kind === "keyRevoked") keys.forget(signal.keyName);
+      }),
+    );
 
     const engine = createEngine({
       store,
@@ -230,7 +257,14 @@ export class App implements AsyncDisposable {
 
     const serving = createServing({
       engine,
-      authentication: this.#authentication(keys.all, clock, entropy),
+      authentication: createAuthentication({
+        ring: keys,
+        nowMs: () => clock.nowMs(),
+        newTokenId: () => Buffer.from(entropy.bytes(TOKEN_ID_BYTES)).toString("hex"),
+        administratorKey: options.administratorKey,
+      }),
+      keys,
+      allowedOrigins: options.allowedOrigins,
       clock,
       entropy,
       limits: this.limits,
@@ -246,7 +280,7 @@ export class App implements AsyncDisposable {
     this.#stops.push(() => serving.stop());
     const { port } = await serving.start();
     await join?.({ host: options.listen.host, port });
-    return { store, clock, engine, scheduler, serving, keys };
+    return { store, clock, engine, scheduler, serving, keys: serverOwn };
   }
 
   async #ownStore(): Promise<Parts> {
@@ -303,25 +337,5 @@ export class App implements AsyncDisposable {
     const { logCalls, logEvents } = await import("./telemetry/log.js");
     this.#stops.push(logEvents(this.events, logger, () => clock.nowMs()));
     return logCalls(logger);
-  }
-
-  async #keys(entropy: Entropy): Promise<Keys> {
-    const { secretKeys = [], storeDirectory, mongoUrl } = this.#options;
-    if (mongoUrl !== undefined && secretKeys.length === 0)
-      throw new Error("an app on a shared store is given its keys");
-    if (secretKeys.length > 0) return { all: secretKeys, path: undefined };
-    if (storeDirectory === ":memory:") {
-      return { all: [newSecretKey("dev", entropy.bytes(KEY_RANDOM_BYTES))], path: undefined };
-    }
-    const { secretKey, path } = await firstStartKey(storeDirectory, (length) => entropy.bytes(length));
-    return { all: [secretKey], path };
-  }
-
-  #authentication(secretKeys: readonly string[], clock: Clock, entropy: Entropy): Authentication {
-    return createAuthentication({
-      ring: createKeyRing(secretKeys),
-      nowMs: () => clock.nowMs(),
-      newTokenId: () => Buffer.from(entropy.bytes(TOKEN_ID_BYTES)).toString("hex"),
-    });
   }
 }

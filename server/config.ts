@@ -29,9 +29,13 @@ export interface Config {
   readonly peerAddress: string | undefined;
   /** Hints to and from other servers of the database. */
   readonly areHintsEnabled: boolean;
-  /** Empty: the first start makes one (AUT-9). */
+  /** Empty: keys of the store, or that of the first start (AUT-9). */
   readonly secretKeys: readonly string[];
   /** Paths of PEM files; undefined: clear text. */
+  /** Makes and revokes keys by calls; undefined: nobody does. */
+  readonly administratorKey: string | undefined;
+  /** From where browsers may call. */
+  readonly allowedOrigins: "*" | readonly string[];
   readonly tls: { readonly certPath: string; readonly keyPath: string } | undefined;
   readonly logLevel: LogLevel;
   /** Health and reflection answer without a key. */
@@ -124,9 +128,21 @@ const keyList: Kind<readonly string[]> = {
   isSecret: true,
 };
 
-/** AUT-9. */
-const KEY_WAYS =
-  "with MongoDB a server makes no key: set HAIRTRIGGER_KEYS, or use the store in a directory, whose first start makes one";
+/** AUT-9. Long enough that nobody guesses it, and no secret key, which opens an environment. */
+const administratorKey: Kind<string> = {
+  expected: "at least 24 printable characters without spaces, which are not a secret key tr_…",
+  parse: (text) => (/^[\x21-\x7e]{24,512}$/.test(text) && !text.startsWith("tr_") ? text : undefined),
+  isSecret: true,
+};
+
+const origins: Kind<"*" | readonly string[]> = {
+  expected: "* or origins such as https://app.example.com, separated by commas",
+  parse(text) {
+    if (text === "*") return text;
+    const list = text.split(",").map((origin) => origin.trim());
+    return list.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin) ? list : undefined;
+  },
+};
 
 function splitKeys(text: string): readonly string[] {
   return text.split(",").map((key) => key.trim());
@@ -182,6 +198,8 @@ const schema = z.object({
   HAIRTRIGGER_LISTEN: setting(address),
   HAIRTRIGGER_STORE: setting(storeAddress),
   HAIRTRIGGER_KEYS: setting(keyList),
+  HAIRTRIGGER_ADMIN_KEY: setting(administratorKey),
+  HAIRTRIGGER_ALLOWED_ORIGINS: setting(origins),
   HAIRTRIGGER_TLS_CERT: setting(path),
   HAIRTRIGGER_TLS_KEY: setting(path),
   HAIRTRIGGER_LOG_LEVEL: setting(logLevel),
@@ -234,10 +252,6 @@ export function readConfig(environment: Environment = process.env, workingDirect
   if (cert === undefined && key !== undefined) mistakes.push(missing("HAIRTRIGGER_TLS_CERT", "HAIRTRIGGER_TLS_KEY"));
   if (cert !== undefined && key === undefined) mistakes.push(missing("HAIRTRIGGER_TLS_KEY", "HAIRTRIGGER_TLS_CERT"));
   const isShared = MONGO.test(given.HAIRTRIGGER_STORE ?? "");
-  // AUT-9: a key made by the first of several servers would be known to nobody else.
-  if (isShared && given.HAIRTRIGGER_KEYS === undefined) {
-    mistakes.push(`HAIRTRIGGER_KEYS: expected ${KEY_LIST}, got nothing; ${KEY_WAYS}`);
-  }
   if (!parsed.success || mistakes.length > 0) throw new ConfigError(mistakes);
 
   const { data } = parsed;
@@ -248,6 +262,8 @@ export function readConfig(environment: Environment = process.env, workingDirect
     peerAddress: data.HAIRTRIGGER_PEER_ADDRESS,
     areHintsEnabled: data.HAIRTRIGGER_HINTS ?? true,
     secretKeys: data.HAIRTRIGGER_KEYS ?? [],
+    administratorKey: data.HAIRTRIGGER_ADMIN_KEY,
+    allowedOrigins: data.HAIRTRIGGER_ALLOWED_ORIGINS ?? "*",
     tls:
       cert === undefined || key === undefined
         ? undefined
@@ -309,6 +325,8 @@ export function describeConfig(config: Config): Readonly<Record<string, unknown>
     listen: addressText(config.listen),
     store: storeText(config),
     keys: config.secretKeys.map((key) => `${key.slice(0, key.lastIndexOf("_"))}_…`),
+    administratorKey: config.administratorKey === undefined ? "none" : "…",
+    allowedOrigins: config.allowedOrigins,
     tls: config.tls ?? false,
     logLevel: config.logLevel,
     openDiscovery: config.isDiscoveryOpen,

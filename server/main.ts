@@ -86,6 +86,8 @@ export async function startServer(
     areHintsEnabled: config.areHintsEnabled,
     listen: config.listen,
     secretKeys: config.secretKeys,
+    administratorKey: config.administratorKey,
+    allowedOrigins: config.allowedOrigins,
     tls,
     limits: config.limits,
     isDiscoveryOpen: config.isDiscoveryOpen,
@@ -95,13 +97,16 @@ export async function startServer(
   await app.start();
   process.stdout.write(`hairtrigger listening on ${app.url}\n`);
   process.stdout.write(`store: ${storeText(config)}\n`);
-  process.stdout.write(
-    app.secretKeyPath === undefined
-      ? `keys: ${config.secretKeys.length} from HAIRTRIGGER_KEYS\n`
-      : `key: in ${app.secretKeyPath} (environment dev)\n`,
-  );
+  process.stdout.write(`${keysText(app, config)}\n`);
   logger.info(describeConfig(config), "started");
   return app;
+}
+
+function keysText({ secretKeyPath, storedKeyCount }: App, { secretKeys }: Config): string {
+  if (secretKeyPath !== undefined) return `key: in ${secretKeyPath} (environment dev)`;
+  if (secretKeys.length === 0) return `keys: ${storedKeyCount} in the store`;
+  const stored = storedKeyCount === 0 ? "" : `, ${storedKeyCount} in the store`;
+  return `keys: ${secretKeys.length} from HAIRTRIGGER_KEYS${stored}`;
 }
 
 function warn(config: Config, logger: Logger): void {

@@ -32,6 +32,11 @@ export async function readConnection(options: ConnectionOptions): Promise<Connec
   return { baseURL, accessToken: await readStoreKey(options.store) };
 }
 
+/** AUT-9: whoever has it asks the server for keys. */
+export function administratorKeyOf(given: string | undefined): string | undefined {
+  return given ?? firstSet(["HAIRTRIGGER_ADMIN_KEY"]);
+}
+
 async function readStoreKey(store: string | undefined): Promise<string | undefined> {
   const folder = resolve(store ?? firstSet(["HAIRTRIGGER_STORE"]) ?? ".hairtrigger");
   try {
@@ -57,6 +62,11 @@ export function workerEnvironment(connection: Connection): NodeJS.ProcessEnv {
 /** The server's settings while developing: the terminal is for runs, so that the log is quiet unless it is asked for. */
 export function devEnvironment(): NodeJS.ProcessEnv {
   return { HAIRTRIGGER_LOG_LEVEL: "warn", ...process.env };
+}
+
+/** The server's settings as this shell has them. @param store in place of HAIRTRIGGER_STORE. */
+export function hostEnvironment(store: string | undefined): NodeJS.ProcessEnv {
+  return store === undefined ? process.env : { ...process.env, HAIRTRIGGER_STORE: store };
 }
 
 /** https://no-color.org; pipes and files get no colours either. */

@@ -5,6 +5,7 @@ import type { RunStatus } from "@hairtrigger/sdk";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { CommandOptions } from "./connect.js";
 import { EXIT } from "./exit-codes.js";
+import type { KeysOptions } from "./keys.js";
 import { printError } from "./output.js";
 import type { ListQueuesOptions } from "./queues.js";
 import { explain } from "./refusal.js";
@@ -133,6 +134,37 @@ connected(queues.command("limit"))
   .action(async (queue: string, limit: string, options: CommandOptions) =>
     finish((await import("./queues.js")).limitQueue(queue, limit, options)),
   );
+
+const keys = program.command("keys").description("make and revoke secret keys");
+administering(keys.command("create"))
+  .description("make a secret key; it is printed, and never shown again")
+  .argument("<environment>", "environment that it opens, such as prod")
+  .option("--description <text>", "a note for the list")
+  .action(async (environment: string, options: KeysOptions & { description?: string }) =>
+    finish((await import("./keys.js")).createKey(environment, options)),
+  );
+administering(keys.command("list"))
+  .description("all keys, never their secrets")
+  .option("--environment <environment>", "of this environment only")
+  .action(async (options: KeysOptions & { environment?: string }) =>
+    finish((await import("./keys.js")).listKeys(options)),
+  );
+administering(keys.command("revoke"))
+  .description("make a key invalid, and every token signed with it")
+  .argument("<key>", "id of the key, as the list shows it")
+  .action(async (id: string, options: KeysOptions) => finish((await import("./keys.js")).revokeKey(id, options)));
+
+/** Options of commands for whoever runs the server. */
+function administering(command: Command): Command {
+  return command
+    .option(
+      "--admin-key <key>",
+      "asks the running server (default: HAIRTRIGGER_ADMIN_KEY); without it the store is opened",
+    )
+    .option("--url <url>", "address of the server (default: TRIGGER_API_URL, or http://127.0.0.1:7470)")
+    .option("--store <store>", "store that is opened (default: HAIRTRIGGER_STORE, or .hairtrigger)")
+    .addOption(new Option("--json", "print JSON, for scripts"));
+}
 
 /** Options of every command that calls the service. */
 function connected(command: Command): Command {

@@ -2,14 +2,19 @@
  * Who may call what (AUT-5). A secret key may do everything in its environment; a public token what its scopes say, and a missing scope is
  * told whether or not the object exists. Without I/O: what has to be read first is said by the answer.
  */
-import { scopeMissing, secretKeyRequired } from "../domain/error.js";
-import type { Principal, SecretPrincipal } from "./principal.js";
+import { administratorRequired, scopeMissing, secretKeyRequired } from "../domain/error.js";
+import type { Caller, Principal, SecretPrincipal } from "./principal.js";
 import { isGranted, type Scope } from "./scopes.js";
 
 /** @throws AppError SECRET_KEY_REQUIRED. @param verb name of the method, for the refusal. */
 export function requireSecretKey(principal: Principal, verb: string): SecretPrincipal {
   if (principal.kind !== "secret") throw secretKeyRequired(verb);
   return principal;
+}
+
+/** @throws AppError SCOPE_MISSING. @param verb name of the method, for the refusal. */
+export function requireAdministrator(caller: Caller, verb: string): void {
+  if (caller.kind !== "administrator") throw administratorRequired(verb);
 }
 
 /** What a token's scopes may be about, of one run. */

@@ -15,18 +15,20 @@ export function firstStartKeyPath(storeDirectory: string): string {
 }
 
 /**
- * The key of the first start: read if it is there, made otherwise; it appears whole or not at all. Call it while holding the
- * lock of the store, so that two first starts do not make two keys.
+ * The key of the first start: read if it is there and was not revoked, made otherwise; it appears whole or not at all. Call it while
+ * holding the lock of the store, so that two first starts do not make two keys.
  * @param randomBytes source of randomness.
+ * @param isRevoked asked about the key that is there.
  * @throws Error naming the file where it holds something else.
  */
 export async function firstStartKey(
   storeDirectory: string,
   randomBytes: (length: number) => Uint8Array,
+  isRevoked: (secretKey: string) => boolean = () => false,
 ): Promise<{ readonly secretKey: string; readonly path: string; readonly isNew: boolean }> {
   const path = firstStartKeyPath(storeDirectory);
   const found = await readKey(path);
-  if (found !== undefined) return { secretKey: found, path, isNew: false };
+  if (found !== undefined && !isRevoked(found)) return { secretKey: found, path, isNew: false };
 
   await mkdir(storeDirectory, { recursive: true });
   await writeUnlessThere(join(storeDirectory, ".gitignore"), "*\n", 0o644);
@@ -37,6 +39,11 @@ export async function firstStartKey(
   await chmod(draft, 0o600);
   await rename(draft, path);
   return { secretKey, path, isNew: true };
+}
+
+/** The key of an earlier first start. @throws Error as {@link firstStartKey}. */
+export function findFirstStartKey(storeDirectory: string): Promise<string | undefined> {
+  return readKey(firstStartKeyPath(storeDirectory));
 }
 
 async function readKey(path: string): Promise<string | undefined> {

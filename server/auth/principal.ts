@@ -4,7 +4,16 @@ import type { Scope } from "./scopes.js";
 /** Code points of the subject of a token (AUT-8). */
 export const SUBJECT_LENGTH_MAX = 256;
 
+/** Who may act inside an environment. */
 export type Principal = SecretPrincipal | PublicPrincipal;
+
+/** Anybody with a credential. */
+export type Caller = Principal | Administrator;
+
+/** The holder of HAIRTRIGGER_ADMIN_KEY: makes and revokes keys, and can do nothing else (AUT-9). */
+export interface Administrator {
+  readonly kind: "administrator";
+}
 
 /** The holder of a secret key: everything in its environment. */
 export interface SecretPrincipal {

@@ -3,7 +3,7 @@
  * without a look-up. What fails in a token is told apart only where it helps its holder: expired, or not valid.
  */
 import { errors, jwtVerify, SignJWT } from "jose";
-import { invalidCredentials, tokenExpired } from "../domain/error.js";
+import { invalidCredentials, isAppError, tokenExpired } from "../domain/error.js";
 import { isLonger } from "../domain/text.js";
 import { type PublicPrincipal, SUBJECT_LENGTH_MAX } from "./principal.js";
 import { parseScope, type Scope, scopeText } from "./scopes.js";
@@ -25,8 +25,8 @@ export async function verifyPublicToken(ring: KeyRing, token: string, nowMs: num
   try {
     const verified = await jwtVerify(
       token,
-      ({ kid }) => {
-        signer = kid === undefined ? undefined : ring.named(kid);
+      async ({ kid }) => {
+        signer = kid === undefined ? undefined : await ring.named(kid);
         if (signer === undefined) throw new errors.JOSEError("unknown kid");
         return signer.signingKey;
       },
@@ -40,6 +40,8 @@ export async function verifyPublicToken(ring: KeyRing, token: string, nowMs: num
     );
     claims = verified.payload;
   } catch (error) {
+    // Nobody can tell whether the token is good.
+    if (isAppError(error)) throw error;
     throw error instanceof errors.JWTExpired ? tokenExpired() : invalidCredentials();
   }
   const { sub, jti, exp, pub, scopes, otu = false, subject, options } = claims;

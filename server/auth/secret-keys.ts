@@ -27,8 +27,17 @@ export interface KnownKey {
 
 export interface KeyRing {
   /** The key that a caller presents, or undefined where no such key is known. */
-  find(secretKey: string): KnownKey | undefined;
+  find(secretKey: string): Found;
   /** The key that signed a token, by the token's `kid`. */
+  named(keyName: string): Found;
+}
+
+type Found = KnownKey | undefined | Promise<KnownKey | undefined>;
+
+/** Keys that never change while the process runs. */
+export interface FixedKeys extends KeyRing {
+  readonly all: readonly KnownKey[];
+  find(secretKey: string): KnownKey | undefined;
   named(keyName: string): KnownKey | undefined;
 }
 
@@ -53,17 +62,26 @@ export function knownKey(secretKey: string): KnownKey {
 }
 
 /** A ring of these keys; equal ones count once. @throws RangeError for a malformed one. */
-export function createKeyRing(secretKeys: readonly string[]): KeyRing {
+export function createKeyRing(secretKeys: readonly string[]): FixedKeys {
   const byName = new Map(secretKeys.map(knownKey).map((key) => [key.keyName, key]));
   return {
+    all: [...byName.values()],
     find(secretKey) {
-      const digest = digestOf(secretKey);
-      // The name is found by hash, which tells a guesser nothing about the rest; the rest is compared in constant time.
-      const key = byName.get(digest.toString("hex").slice(0, 16));
-      return key !== undefined && timingSafeEqual(key.digest, digest) ? key : undefined;
+      const key = byName.get(nameOf(secretKey));
+      return key !== undefined && isKey(key, secretKey) ? key : undefined;
     },
     named: (keyName) => byName.get(keyName),
   };
+}
+
+/** A key's name. It is found by hash, which tells a guesser nothing about the rest; the rest is compared in constant time. */
+export function nameOf(secretKey: string): string {
+  return digestOf(secretKey).toString("hex").slice(0, 16);
+}
+
+/** Whether this is the secret of the key, in constant time. */
+export function isKey(key: KnownKey, secretKey: string): boolean {
+  return timingSafeEqual(key.digest, digestOf(secretKey));
 }
 
 /**

@@ -329,6 +329,13 @@ export function secretKeyRequired(verb: string): AppError {
   return appError("SECRET_KEY_REQUIRED", `${verb} needs a secret key`, { metadata: { method: verb } });
 }
 
+/** AUT-9: verbs for the administrator key alone. */
+export function administratorRequired(verb: string): AppError {
+  return appError("SCOPE_MISSING", `${verb} needs the administrator key (HAIRTRIGGER_ADMIN_KEY)`, {
+    metadata: { method: verb, allowed: "the administrator key" },
+  });
+}
+
 /** AUT-8: an option that only the maker of a token may set. @param option as callers write it. */
 export function optionNotFixed(option: string): AppError {
   return appError("SCOPE_MISSING", `The access token does not set ${option}, which its bearer may not choose`, {

@@ -1,10 +1,12 @@
-/** AuthService: tokens for clients that cannot sign. Keys are managed on the server's host in this version; their methods answer UNIMPLEMENTED. */
-import { toJson } from "@bufbuild/protobuf";
+/** AuthService: tokens for clients that cannot sign, and secret keys for whoever has the administrator key (AUT-9). */
+import { create, toJson } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
+import { type Key, KeyOrigin, KeySchema } from "#proto/hairtrigger/v1/auth_pb.js";
 import type { AuthService, CreatePublicTokenRequest } from "#proto/hairtrigger/v1/auth_service_pb.js";
 import { TriggerOptionsSchema } from "#proto/hairtrigger/v1/trigger_options_pb.js";
 import { TOKEN_LIFE_DEFAULT_MS } from "../auth/authenticate.js";
 import { requireSecretKey } from "../auth/authorise.js";
+import type { KeyView } from "../auth/keys.js";
 import { SUBJECT_LENGTH_MAX } from "../auth/principal.js";
 import { parseScope, type Scope } from "../auth/scopes.js";
 import { parseDuration } from "../domain/duration.js";
@@ -12,16 +14,14 @@ import { rejectIfAny, shown, type Violation } from "../domain/error.js";
 import type { Limits } from "../domain/limits.js";
 import { isLonger } from "../domain/text.js";
 import { checkTriggerOptions } from "../domain/trigger-options.js";
-import { principalOf } from "./call-scope.js";
+import { assertAdministrator, principalOf } from "./call-scope.js";
 import { msOfTimestamp, timestampOf } from "./convert/time.js";
 import { decodeOptions } from "./convert/trigger-options.js";
+import { pageOf } from "./page-of.js";
 import type { ServiceDeps } from "./services.js";
 
-export function createAuthService({
-  authentication,
-  clock,
-  limits,
-}: ServiceDeps): Partial<ServiceImpl<typeof AuthService>> {
+export function createAuthService(deps: ServiceDeps): ServiceImpl<typeof AuthService> {
+  const { authentication, keys, clock, limits, pageTokens } = deps;
   return {
     async createPublicToken(request, context) {
       const { keyName } = requireSecretKey(principalOf(context), "CreatePublicToken");
@@ -42,7 +42,41 @@ export function createAuthService({
       });
       return { token, expireTime: timestampOf(Math.floor(expiresAtMs / 1_000) * 1_000) };
     },
+    async createKey({ environment, description }, context) {
+      assertAdministrator(context);
+      const { key, secretKey } = await keys.create({ environment, description });
+      return { key: wireKey(key), secretKey };
+    },
+    async listKeys(request, context) {
+      assertAdministrator(context);
+      const { environment } = request;
+      const all = await keys.list(environment === "" ? undefined : environment);
+      const list = { environment, method: "ListKeys" };
+      const { items, ...tokens } = pageOf({ all, idOf: ({ name }) => name, request, list, pageTokens, limits });
+      return { keys: items.map(wireKey), ...tokens };
+    },
+    async revokeKey({ keyId }, context) {
+      assertAdministrator(context);
+      return { key: wireKey(await keys.revoke(keyId)) };
+    },
   };
+}
+
+const ORIGINS = {
+  created: KeyOrigin.CREATED,
+  firstStart: KeyOrigin.FIRST_START,
+  configured: KeyOrigin.CONFIGURED,
+} as const satisfies Readonly<Record<KeyView["origin"], KeyOrigin>>;
+
+function wireKey({ name, environment, description, origin, createdAtMs, revokedAtMs }: KeyView): Key {
+  return create(KeySchema, {
+    id: name,
+    environment,
+    description,
+    origin: ORIGINS[origin],
+    createTime: createdAtMs === undefined ? undefined : timestampOf(createdAtMs),
+    revokeTime: revokedAtMs === undefined ? undefined : timestampOf(revokedAtMs),
+  });
 }
 
 function scopesOf(texts: readonly string[], violations: Violation[]): readonly Scope[] {

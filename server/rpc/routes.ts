@@ -12,7 +12,7 @@ import {
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { compressionBrotli, compressionGzip, universalRequestFromNodeRequest } from "@connectrpc/connect-node";
-import type { Principal } from "../auth/principal.js";
+import type { Caller } from "../auth/principal.js";
 import type { Limits } from "../domain/limits.js";
 import type { Clock } from "../engine/clock.js";
 import type { Entropy } from "../engine/entropy.js";
@@ -32,7 +32,7 @@ import {
   wrongFormError,
 } from "./error.js";
 import { answerHints } from "./hints.js";
-import { authenticate } from "./interceptors/authenticate.js";
+import { authenticate, type HoldCredential } from "./interceptors/authenticate.js";
 import { clientVersion } from "./interceptors/client-version.js";
 import { DEADLINE_DEFAULT_SECONDS, deadline } from "./interceptors/deadline.js";
 import { refuse } from "./interceptors/refuse.js";
@@ -54,7 +54,9 @@ export interface Routes {
   readonly openServices: ReadonlySet<string>;
   /** Request messages that their handlers validate themselves, by full name. */
   readonly selfValidated: ReadonlySet<string>;
-  readonly authenticate: (header: string | undefined) => Promise<Principal>;
+  readonly authenticate: (header: string | undefined) => Promise<Caller>;
+  /** Calls back when the credential of an open stream is no longer good; default: never. @returns ends it. */
+  readonly holdCredential?: HoldCredential;
   readonly readiness: Readiness;
   /** Takes hints of other servers; undefined: there are none. */
   readonly hints: HintReceiver | undefined;
@@ -93,7 +95,7 @@ function requestListener(routes: Routes): RequestListener {
 /** What every call passes before its handler, whatever its protocol and its path. */
 function guards(routes: Routes): readonly Interceptor[] {
   return [
-    authenticate((service) => routes.openServices.has(service.typeName)),
+    authenticate((service) => routes.openServices.has(service.typeName), routes.holdCredential),
     clientVersion,
     validate((schema) => routes.selfValidated.has(schema.typeName)),
   ];
@@ -156,7 +158,7 @@ class Call {
   }
 
   /** Who calls, or why nobody may; both go with the call, so that the answer has the form of its protocol. */
-  async #credentials(handler: UniversalHandler): Promise<{ readonly principal?: Principal; readonly refusal?: Error }> {
+  async #credentials(handler: UniversalHandler): Promise<{ readonly principal?: Caller; readonly refusal?: Error }> {
     if (this.#routes.openServices.has(handler.service.typeName)) return {};
     try {
       return { principal: await this.#routes.authenticate(this.#request.headers.authorization) };
@@ -167,7 +169,7 @@ class Call {
 
   #invoke(
     handler: UniversalHandler,
-    { principal, refusal }: { readonly principal?: Principal; readonly refusal?: Error },
+    { principal, refusal }: { readonly principal?: Caller; readonly refusal?: Error },
   ): Promise<UniversalServerResponse> {
     const client = clientOf(this.#request.headers);
     const values = createContextValues().set(callScopeKey, { requestId: this.#requestId, client, principal, refusal });

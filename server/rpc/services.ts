@@ -15,6 +15,7 @@ import { RunService, TriggerTaskRequestSchema } from "#proto/hairtrigger/v1/run_
 import { TaskService } from "#proto/hairtrigger/v1/task_service_pb.js";
 import { WorkerService } from "#proto/hairtrigger/worker/v1/worker_service_pb.js";
 import type { Authentication } from "../auth/authenticate.js";
+import type { Keys } from "../auth/keys.js";
 import type { Limits } from "../domain/limits.js";
 import type { Clock } from "../engine/clock.js";
 import type { Engine } from "../engine/engine.js";
@@ -33,6 +34,7 @@ import { createWorkerService } from "./worker-service.js";
 export interface ServiceDeps {
   readonly engine: Engine;
   readonly authentication: Authentication;
+  readonly keys: Keys;
   readonly clock: Clock;
   readonly entropy: Entropy;
   readonly limits: Limits;

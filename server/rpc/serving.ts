@@ -3,6 +3,7 @@
  * unary calls finish → what is left after the grace period is cut.
  */
 import type { Authentication } from "../auth/authenticate.js";
+import type { Keys } from "../auth/keys.js";
 import type { Limits } from "../domain/limits.js";
 import type { Clock, Timer } from "../engine/clock.js";
 import type { Engine } from "../engine/engine.js";
@@ -21,6 +22,7 @@ import { DISCOVERY_SERVICES, registerServices, SELF_VALIDATED, type ServiceDeps 
 export interface ServingDeps {
   readonly engine: Engine;
   readonly authentication: Authentication;
+  readonly keys: Keys;
   readonly clock: Clock;
   readonly entropy: Entropy;
   readonly limits: Limits;
@@ -68,6 +70,7 @@ export function createServing(deps: ServingDeps): Serving {
     const services: ServiceDeps = {
       engine: deps.engine,
       authentication: deps.authentication,
+      keys: deps.keys,
       clock: deps.clock,
       entropy: deps.entropy,
       limits: deps.limits,
@@ -80,6 +83,8 @@ export function createServing(deps: ServingDeps): Serving {
       openServices: new Set(deps.isDiscoveryOpen ? DISCOVERY_SERVICES : []),
       selfValidated: SELF_VALIDATED,
       authenticate: (header) => deps.authentication.authenticate(header),
+      holdCredential: (caller, onRevoked) =>
+        caller.kind === "administrator" ? () => undefined : deps.keys.hold(caller.keyName, onRevoked),
       readiness,
       hints: deps.hints,
       limits: deps.limits,

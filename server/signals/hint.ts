@@ -48,7 +48,7 @@ function messageOf(value: unknown): Message | undefined {
 /** A kind that this version does not know is left out: a newer server may send it. */
 function signalOf(value: unknown): Signal | undefined {
   if (!isRecord(value)) return undefined;
-  const { kind, environment, taskId, runId, version, sessionId, fence, reason, connectionEpoch } = value;
+  const { kind, environment, taskId, runId, version, sessionId, fence, reason, connectionEpoch, keyName } = value;
   if (typeof environment !== "string") return undefined;
   switch (kind) {
     case "claimable":
@@ -72,6 +72,8 @@ function signalOf(value: unknown): Signal | undefined {
       return typeof sessionId === "string" && typeof connectionEpoch === "number"
         ? { kind, environment, sessionId, connectionEpoch }
         : undefined;
+    case "keyRevoked":
+      return typeof keyName === "string" ? { kind, environment, keyName } : undefined;
     default:
       return undefined;
   }
@@ -93,5 +95,7 @@ export function signalKey(signal: Signal): string {
       return `${signal.kind}/${signal.runId}/${signal.fence}`;
     case "superseded":
       return `s/${signal.sessionId}`;
+    case "keyRevoked":
+      return `k/${signal.keyName}`;
   }
 }

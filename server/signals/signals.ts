@@ -30,7 +30,9 @@ export type Signal =
       readonly environment: string;
       readonly sessionId: string;
       readonly connectionEpoch: number;
-    };
+    }
+  /** A secret key was revoked: what is remembered of it is worth nothing. */
+  | { readonly kind: "keyRevoked"; readonly environment: string; readonly keyName: string };
 
 export interface Signals {
   publish(signals: readonly Signal[]): void;

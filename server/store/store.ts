@@ -18,6 +18,7 @@ import type { AttemptSummary, RunState } from "../domain/run.js";
 import type { AttemptRef, Refusal, RunChange } from "../domain/run-change.js";
 import type { RunPlace } from "../domain/run-machine.js";
 import type { RunStatus } from "../domain/run-status.js";
+import type { SecretKeyRecord } from "../domain/secret-key.js";
 import type { SessionRecord } from "../domain/session.js";
 import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
 import type { OneTimeUse } from "../domain/token-caller.js";
@@ -142,6 +143,17 @@ export interface Store {
   readQueue(ref: QueueRef): Promise<QueueView | undefined>;
   /** Changes the settings of one queue; heads of its partitions open and close with them. */
   changeQueue(change: QueueChange): Promise<QueueChangeResult>;
+
+  // ── secret keys ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Keeps a key; one of this name that is there stays as it is. */
+  createSecretKey(key: SecretKeyRecord): Promise<void>;
+  /** All keys, revoked ones included, by environment and age: they are few. */
+  listSecretKeys(): Promise<readonly SecretKeyRecord[]>;
+  /** Sees every write acknowledged before the call; undefined where unknown. */
+  readSecretKey(name: string): Promise<SecretKeyRecord | undefined>;
+  /** Marks a key as revoked; of several revocations the first stands. @returns its record; undefined where it is unknown. */
+  revokeSecretKey(params: { readonly name: string; readonly nowMs: number }): Promise<SecretKeyRecord | undefined>;
 
   // ── housekeeping ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

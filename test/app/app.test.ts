@@ -235,9 +235,13 @@ test("TRG-7: an acknowledged trigger survives kill -9 of the server", async (t) 
 });
 
 test("serve tells all mistakes of its settings at once, without a trace, and ends with 2", async (t) => {
-  const server = serve(t, { HAIRTRIGGER_STORE: "mongodb://u:hunter2@db", HAIRTRIGGER_LOG_LEVEL: "loud" });
+  const server = serve(t, {
+    HAIRTRIGGER_STORE: "mongodb://u:hunter2@db",
+    HAIRTRIGGER_KEYS: "hunter2",
+    HAIRTRIGGER_LOG_LEVEL: "loud",
+  });
   t.is(await server.ended, 2);
-  t.regex(server.stderr(), /HAIRTRIGGER_KEYS: expected .*set HAIRTRIGGER_KEYS/);
+  t.regex(server.stderr(), /HAIRTRIGGER_KEYS: expected .*got 7 other characters as key 1 of 1/);
   t.regex(server.stderr(), /HAIRTRIGGER_LOG_LEVEL: expected one of/);
   t.notRegex(server.stderr(), /hunter2|\n {4}at /);
 });

@@ -143,12 +143,26 @@ test("a database instead of a directory, and what other servers of it need to kn
   t.like(readConfig({}, "/srv"), { mongoUrl: undefined, peerAddress: undefined, areHintsEnabled: true });
 });
 
-test("AUT-9: with MongoDB a server without any key refuses to start and names both ways, and repeats no password", (t) => {
-  const [mistake, ...others] = mistakesOf({ HAIRTRIGGER_STORE: "mongodb://admin:hunter2@db:27017/app" });
-  t.deepEqual(others, []);
-  t.regex(mistake ?? "", /^HAIRTRIGGER_KEYS: .*set HAIRTRIGGER_KEYS, or use the store in a directory/);
-  t.false(mistake?.includes("hunter2"));
-  t.deepEqual(mistakesOf({ HAIRTRIGGER_STORE: "mongodb+srv://db.example/app", HAIRTRIGGER_KEYS: KEY }), []);
+test("AUT-9: the administrator key is long, is no secret key, and is not repeated", (t) => {
+  for (const bad of ["hunter2", "two words that are long enough", `tr_dev_${"a".repeat(24)}`]) {
+    const [mistake] = mistakesOf({ HAIRTRIGGER_ADMIN_KEY: bad });
+    t.regex(mistake ?? "", /^HAIRTRIGGER_ADMIN_KEY: expected at least 24 printable characters/);
+    t.false(mistake?.includes(bad));
+  }
+  const administratorKey = "administrator-0123456789";
+  const config = readConfig({ HAIRTRIGGER_ADMIN_KEY: administratorKey });
+  t.is(config.administratorKey, administratorKey);
+  t.false(JSON.stringify(describeConfig(config)).includes(administratorKey));
+});
+
+test("AUT-7: origins of browsers are a list, or all", (t) => {
+  t.is(readConfig({}).allowedOrigins, "*");
+  t.is(readConfig({ HAIRTRIGGER_ALLOWED_ORIGINS: "*" }).allowedOrigins, "*");
+  const list = "https://app.example.com, http://localhost:3000";
+  t.deepEqual(readConfig({ HAIRTRIGGER_ALLOWED_ORIGINS: list }).allowedOrigins, list.split(", "));
+  for (const bad of ["app.example.com", "https://app.example.com/", "https://app.example.com,*"]) {
+    t.regex(mistakesOf({ HAIRTRIGGER_ALLOWED_ORIGINS: bad })[0] ?? "", /^HAIRTRIGGER_ALLOWED_ORIGINS: expected/, bad);
+  }
 });
 
 test("AUT-1: a malformed key is counted and measured, not repeated", (t) => {

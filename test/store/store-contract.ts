@@ -15,6 +15,7 @@ import { listPromises } from "./list-promises.js";
 import { machinePromises } from "./machine-promises.js";
 import { metadataPromises } from "./metadata-promises.js";
 import { queuePromises } from "./queue-promises.js";
+import { secretKeyPromises } from "./secret-key-promises.js";
 import { sessionPromises } from "./session-promises.js";
 import { tokenPromises } from "./token-promises.js";
 import { World } from "./world.js";
@@ -57,4 +58,5 @@ export function storeContract(name: string, makeStore: MakeStore): void {
   listPromises(promise);
   historyPromises(promise);
   tokenPromises(promise);
+  secretKeyPromises(promise);
 }

@@ -82,7 +82,7 @@ export const ROOMS: readonly Room[] = [
   },
   {
     name: "app",
-    at: ["server/app.ts", "server/app-mongo.ts", "server/main.ts"],
+    at: ["server/app.ts", "server/app-mongo.ts", "server/host-keys.ts", "server/main.ts", "server/server-keys.ts"],
     imports: ["server/", "scheduler/"],
     packages: ["node:*", "pino"],
   },
@@ -130,8 +130,8 @@ export const ROOMS: readonly Room[] = [
   },
   {
     name: "commands that build the app",
-    at: ["clients/cli/serve.ts", "clients/cli/dev.ts"],
-    imports: ["clients/cli/", "server/app.ts", "server/config.ts", "server/main.ts"],
+    at: ["clients/cli/serve.ts", "clients/cli/dev.ts", "clients/cli/keys-on-host.ts"],
+    imports: ["clients/cli/", "server/app.ts", "server/config.ts", "server/host-keys.ts", "server/main.ts"],
     packages: ["node:*", "commander", "chokidar", "pino", ...SDK],
   },
   {

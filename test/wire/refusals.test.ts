@@ -7,7 +7,6 @@ import { Code, ConnectError, createClient, type Transport } from "@connectrpc/co
 import { errorFromJson } from "@connectrpc/connect/protocol-connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import test, { type ExecutionContext } from "ava";
-import { AuthService } from "#proto/hairtrigger/v1/auth_service_pb.js";
 import { RunService } from "#proto/hairtrigger/v1/run_service_pb.js";
 import { type Refusal, refusal, refusalOf, startApi, type TestApi } from "../support/api.js";
 import { newSessionId } from "../support/wire-worker.js";
@@ -596,10 +595,6 @@ test("what a later version serves is UNIMPLEMENTED, with a reason", async (t) =>
   for (const call of [
     api.runs.bulkCancelRuns({ runIds: [UNKNOWN_RUN] }),
     api.runs.updateRunMetadata({ runId: UNKNOWN_RUN, operations: [{ operation: { case: "deleteKey", value: "a" } }] }),
-    createClient(AuthService, createGrpcTransport({ baseUrl: api.server.url })).createKey(
-      { environment: "dev" },
-      { headers: { authorization: `Bearer ${api.server.key}` } },
-    ),
   ]) {
     t.like(await refusal(call), { code: "UNIMPLEMENTED", reason: "METHOD_NOT_FOUND" });
   }

@@ -2,7 +2,7 @@
 import { fromJsonString } from "@bufbuild/protobuf";
 import type { ExecutionContext } from "ava";
 import { TriggerTaskRequestSchema } from "#proto/hairtrigger/v1/run_service_pb.js";
-import { type JsonObject, selector, startApi, statusName, type TestApi } from "../support/api.js";
+import { type JsonObject, refusal, selector, startApi, statusName, type TestApi } from "../support/api.js";
 import type { TestAppOptions } from "../support/harness.js";
 import { mongoTest, takeDatabase } from "../support/mongo.js";
 
@@ -239,3 +239,30 @@ mongoTest(
     t.is(worker.assignments.size, 0);
   },
 );
+
+for (const areHintsEnabled of [true, false]) {
+  mongoTest(
+    `AUT-9: a key revoked at one server is refused by the others within 5 s, hints ${areHintsEnabled ? "on" : "off"}`,
+    async (t) => {
+      const administratorKey = "administrator-0123456789abcdef";
+      const { a, b } = await startServers(t, { areHintsEnabled, administratorKey });
+      const { key, secretKey } = await a.as(administratorKey).auth.createKey({ environment: "dev" });
+      const mine = b.as(secretKey);
+      t.is((await mine.runs.listRuns({})).runs.length, 0);
+      const runId = await triggered(b, "hello");
+      const states = mine.runs.watchRun({ runId })[Symbol.asyncIterator]();
+      await states.next();
+
+      const startedMs = performance.now();
+      await a.as(administratorKey).auth.revokeKey({ keyId: key?.id ?? "" });
+      t.like(await refusal(states.next()), { reason: "INVALID_CREDENTIALS" });
+      await until(async () => {
+        const outcome = await mine.runs.listRuns({}).catch((error: unknown) => refusal(Promise.reject(error)));
+        return "reason" in outcome && outcome.reason === "INVALID_CREDENTIALS";
+      });
+      const tookMs = performance.now() - startedMs;
+      t.log(`refused after ${Math.round(tookMs)} ms`);
+      t.true(tookMs < 5_000, `it took ${tookMs} ms`);
+    },
+  );
+}

@@ -10,7 +10,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { contentTypeProto, parseTimeout } from "@connectrpc/connect/protocol-grpc";
-import type { Principal } from "../../auth/principal.js";
+import type { Caller } from "../../auth/principal.js";
 import type { Clock, Timer } from "../../engine/clock.js";
 import type { Entropy } from "../../engine/entropy.js";
 import { grpcRefusalAnswer } from "../answer.js";
@@ -30,7 +30,7 @@ export interface UnaryDeps {
   readonly methods: ReadonlyMap<string, UnaryMethod>;
   /** Services that are served without a key, by full name. */
   readonly openServices: ReadonlySet<string>;
-  readonly authenticate: (header: string | undefined) => Promise<Principal>;
+  readonly authenticate: (header: string | undefined) => Promise<Caller>;
   readonly bytesMax: number;
   readonly log: RpcLog;
   readonly clock: Clock;

@@ -6,6 +6,7 @@
  */
 import { storeUnavailable } from "../../domain/error.js";
 import type { RunChange } from "../../domain/run-change.js";
+import type { SecretKeyRecord } from "../../domain/secret-key.js";
 import type { SessionRecord } from "../../domain/session.js";
 import type * as port from "../store.js";
 import { createdItems, toBatchInsert } from "./batch-insert.js";
@@ -211,6 +212,22 @@ class LiveStore implements EmbeddedStore {
 
   changeQueue(change: port.QueueChange): Promise<port.QueueChangeResult> {
     return this.#call("changeQueue", change);
+  }
+
+  createSecretKey(key: SecretKeyRecord): Promise<void> {
+    return this.#call("createSecretKey", key);
+  }
+
+  listSecretKeys(): Promise<readonly SecretKeyRecord[]> {
+    return this.#call("listSecretKeys", undefined);
+  }
+
+  readSecretKey(name: string): Promise<SecretKeyRecord | undefined> {
+    return this.#call("readSecretKey", name);
+  }
+
+  revokeSecretKey(params: Parameters<port.Store["revokeSecretKey"]>[0]): Promise<SecretKeyRecord | undefined> {
+    return this.#call("revokeSecretKey", params);
   }
 
   /** Every step is one transaction. */

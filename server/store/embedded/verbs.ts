@@ -14,6 +14,7 @@ import { probe } from "./probe.js";
 import { purge } from "./purge.js";
 import { changeQueue, listQueues, readQueue } from "./queues.js";
 import { readRunDetails, readRunResults, readRuns } from "./read.js";
+import { createSecretKey, listSecretKeys, readSecretKey, revokeSecretKey } from "./secret-keys.js";
 import { closeSession, keepSessions, lapseSessions, listSessions, openSession } from "./sessions.js";
 import { endLingering } from "./slots.js";
 import { listTasks, registerTasks } from "./tasks.js";
@@ -36,6 +37,8 @@ const WRITE_VERBS = {
   closeSession,
   registerTasks,
   changeQueue,
+  createSecretKey,
+  revokeSecretKey,
   purge,
   probe,
 } as const;
@@ -54,6 +57,8 @@ const READ_VERBS = {
   listQueues,
   readQueue,
   listSessions,
+  listSecretKeys,
+  readSecretKey,
 } as const;
 
 const VERBS = { ...WRITE_VERBS, ...READ_VERBS } as const;

@@ -8,6 +8,7 @@ import type { KeyDoc } from "./keys.js";
 import type { LogsDoc } from "./logs.js";
 import type { MetadataSourceDoc } from "./metadata.js";
 import type { RunDoc } from "./run-doc.js";
+import type { SecretKeyDoc } from "./secret-keys.js";
 import type { SessionDoc } from "./sessions.js";
 import type { QueueDoc, Settings } from "./settings.js";
 import type { SlotsDoc } from "./slots.js";
@@ -40,6 +41,7 @@ export interface Context {
   readonly runs: Table<RunDoc>;
   readonly keys: Table<KeyDoc>;
   readonly answers: Table<AnswerDoc>;
+  readonly secretKeys: Table<SecretKeyDoc>;
   readonly tokenUses: Table<TokenUseDoc>;
   readonly metadataSources: Table<MetadataSourceDoc>;
   readonly queues: Table<QueueDoc>;

@@ -6,6 +6,7 @@
 import { Binary, type Document } from "mongodb";
 import { isAppError, storeUnavailable } from "../../domain/error.js";
 import type { RunChange } from "../../domain/run-change.js";
+import type { SecretKeyRecord } from "../../domain/secret-key.js";
 import type { SessionRecord } from "../../domain/session.js";
 import type * as port from "../store.js";
 import type { AnswerDoc } from "./answers.js";
@@ -30,6 +31,7 @@ import { changeQueue, listQueues, readQueue } from "./queues.js";
 import { readRunDetails, readRunResults, readRuns } from "./read.js";
 import { repair } from "./repair.js";
 import type { RunDoc } from "./run-doc.js";
+import { createSecretKey, listSecretKeys, readSecretKey, revokeSecretKey, type SecretKeyDoc } from "./secret-keys.js";
 import { createServers } from "./servers.js";
 import { closeSession, keepSessions, lapseSessions, listSessions, openSession, type SessionDoc } from "./sessions.js";
 import { type QueueDoc, Settings } from "./settings.js";
@@ -112,6 +114,7 @@ class LiveStore implements MongoStore {
       keys: client.table<KeyDoc>("keys"),
       answers: client.table<AnswerDoc>("requests"),
       metadataSources: client.table<MetadataSourceDoc>("metadata_sources"),
+      secretKeys: client.table<SecretKeyDoc>("secret_keys"),
       tokenUses: client.table<TokenUseDoc>("token_uses"),
       slots: client.table<SlotsDoc>("slots"),
       heads: client.table<HeadDoc>("heads"),
@@ -307,6 +310,22 @@ class LiveStore implements MongoStore {
 
   changeQueue(change: port.QueueChange): Promise<port.QueueChangeResult> {
     return this.#call((context) => changeQueue(context, change));
+  }
+
+  createSecretKey(key: SecretKeyRecord): Promise<void> {
+    return this.#call((context) => createSecretKey(context, key));
+  }
+
+  listSecretKeys(): Promise<readonly SecretKeyRecord[]> {
+    return this.#call(listSecretKeys);
+  }
+
+  readSecretKey(name: string): Promise<SecretKeyRecord | undefined> {
+    return this.#call((context) => readSecretKey(context, name));
+  }
+
+  revokeSecretKey(params: Parameters<port.Store["revokeSecretKey"]>[0]): Promise<SecretKeyRecord | undefined> {
+    return this.#call((context) => revokeSecretKey(context, params));
   }
 
   repair(params: Parameters<port.Store["repair"]>[0]): Promise<number> {
