@@ -59,7 +59,7 @@ async function withServers(count: number, work: (servers: readonly ServerPlace[]
 /** The store's own verbs, without a server: how fast pages of 500 go in, and the round trips that a page costs. */
 async function store(): Promise<void> {
   await withDatabase(async (name) => {
-    const own = mongoStore(name, { settingsCacheMs: 1_000 });
+    const own = mongoStore(name, { settingsCacheMs: 60_000 });
     await own.start();
     const world = new World(own);
     const commands = new Commands(own);

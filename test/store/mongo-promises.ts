@@ -29,11 +29,16 @@ async function withDatabase(
   }
 }
 
-export function mongoPromises(databases: Databases): void {
-  const promise = (
+/** Registers promises that open stores of one database as they like. */
+export function promiseOn(databases: Databases) {
+  return (
     title: string,
     tell: (t: ExecutionContext, open: (options?: Partial<MongoStoreOptions>) => MongoStore) => Promise<unknown>,
   ): void => test(title, (t) => withDatabase(databases, (open) => tell(t, open)));
+}
+
+export function mongoPromises(databases: Databases): void {
+  const promise = promiseOn(databases);
 
   promise(
     "DB: TTL indexes for keys, remembered answers and removed runs, and no unique index but _id",

@@ -2,8 +2,10 @@
 import test from "ava";
 import { testIf } from "../support/available.js";
 import { mongoCrashes } from "./mongo-crashes.js";
+import { mongoPlans } from "./mongo-plans.js";
 import { mongoPromises } from "./mongo-promises.js";
 import { mongoPushes } from "./mongo-pushes.js";
+import { mongoSpeed } from "./mongo-speed.js";
 import { Databases, MONGODB_URI, mongoStore } from "./mongo-world.js";
 import { storeContract } from "./store-contract.js";
 
@@ -18,5 +20,7 @@ if (MONGODB_URI === undefined) {
   mongoPromises(databases);
   mongoCrashes(databases);
   mongoPushes(databases);
+  mongoSpeed(databases);
+  mongoPlans(databases);
   test.after.always(() => databases.drop());
 }

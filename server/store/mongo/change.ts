@@ -2,7 +2,7 @@
  * Changes of existing runs: read them together, ask the domain, write them together, each guarded by what was read; those that lost a race
  * are read and asked again. What a change owes to slots and heads is said in its own write and done right after (follow-up.ts).
  */
-import { type AnyBulkWriteOperation, Binary, type Document } from "mongodb";
+import { Binary, type Document } from "mongodb";
 import type { Failure } from "../../domain/failure.js";
 import { defaultLimits } from "../../domain/limits.js";
 import type { AttemptSummary, RunState } from "../../domain/run.js";
@@ -23,6 +23,7 @@ import {
   readState,
   WITHOUT_BODIES,
 } from "./run-doc.js";
+import { type GuardedUpdate, together } from "./together.js";
 
 interface Item {
   readonly index: number;
@@ -63,7 +64,7 @@ async function changeRound(
     context,
     writing.map(({ doc, state, nowMs }) => ({ recordHash: doc.debounce, runId: doc._id, dueMs: state.dueMs, nowMs })),
   );
-  const { matched } = await context.runs.bulk(writing.map((work) => writeOf(work, token)));
+  const { matched } = await context.runs.guarded(together(writing.map((work) => writeOf(work, token))));
   const won = new Set(matched === writing.length ? writing : await winners(context, writing, token));
   const owed = [...won].flatMap(owedBy);
   await followUp(context, owed, [...items.values()][0]?.[0]?.change.nowMs ?? 0);
@@ -163,7 +164,7 @@ function newHead({ doc, state }: Work): string | undefined {
   return typeof l === "string" && (l !== doc.l || pos !== doc.pos) ? l : undefined;
 }
 
-function writeOf(work: Work, token: string): AnyBulkWriteOperation<RunDoc> {
+function writeOf(work: Work, token: string): GuardedUpdate {
   const { doc, before, state, slot, free, linger, attempts, output, failure, nowMs } = work;
   const { set, unset } = changedFields(fieldsOf(before, doc.limited), fieldsOf(state, doc.limited));
   const isOwing = free.length > 0 || newHead(work) !== undefined;
@@ -187,7 +188,7 @@ function writeOf(work: Work, token: string): AnyBulkWriteOperation<RunDoc> {
   if (linger.length > 0) increase.lingers = linger.length;
   if (isOwing) increase.owed = 1;
   if (Object.keys(increase).length > 0) update.$inc = increase;
-  return { updateOne: { filter: { _id: doc._id, version: doc.version, gen: doc.gen, todo: doc.todo }, update } };
+  return { id: doc._id, guard: { version: doc.version, gen: doc.gen, todo: doc.todo }, update };
 }
 
 function owedBy(work: Work): readonly FollowUp[] {

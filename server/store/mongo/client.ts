@@ -23,7 +23,7 @@ import {
   type UpdateFilter,
   type WriteError,
 } from "mongodb";
-import { storeUnavailable } from "../../domain/error.js";
+import { isAppError, storeUnavailable } from "../../domain/error.js";
 
 /** Every unique constraint is an `_id`, so that each collection can be sharded by its hash. */
 export interface Identified {
@@ -197,6 +197,19 @@ export class Table<D extends Identified> {
         made: (result?.insertedCount ?? 0) + (result?.upsertedCount ?? 0),
         duplicates,
       };
+    }
+  }
+
+  /**
+   * A bulk of updates that may be repeated: each guarded by what it changes. After an error of the network it is tried once more, as the driver
+   * does with updates of single documents; then `matched` says less than was done, and who won is to be read.
+   */
+  async guarded(writes: readonly AnyBulkWriteOperation<D>[]): Promise<BulkOutcome> {
+    try {
+      return await this.bulk(writes);
+    } catch (error) {
+      if (!isAppError(error)) throw error;
+      return this.bulk(writes);
     }
   }
 

@@ -7,6 +7,7 @@ import type { HeadDoc } from "./heads.js";
 import type { KeyDoc } from "./keys.js";
 import type { LogsDoc } from "./logs.js";
 import type { MetadataSourceDoc } from "./metadata.js";
+import type { QueueSizes } from "./queue-sizes.js";
 import type { RunDoc } from "./run-doc.js";
 import type { SecretKeyDoc } from "./secret-keys.js";
 import type { SessionDoc } from "./sessions.js";
@@ -38,6 +39,7 @@ export interface Context {
   /** The database's clock (design 12). */
   readonly databaseMs: () => number;
   readonly settings: Settings;
+  readonly sizes: QueueSizes;
   readonly runs: Table<RunDoc>;
   readonly keys: Table<KeyDoc>;
   readonly answers: Table<AnswerDoc>;

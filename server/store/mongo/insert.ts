@@ -130,6 +130,9 @@ async function insertRound(context: Context, call: Call, entries: readonly Entry
     else if (doc !== undefined) created.push({ plan, doc });
   });
   call.made.push(...created.map(({ doc }) => doc._id));
+  for (const { plan } of created) {
+    if (plan.run.status === "QUEUED") context.sizes.grew(`${plan.run.environment}|${plan.run.queue}`);
+  }
   await finish(context, created);
   for (const { plan } of created) {
     const { item, index } = plan.entry;
@@ -170,7 +173,6 @@ async function look(context: Context, entries: readonly Entry[]): Promise<Known>
     isKeyed(item) && item.request !== undefined ? [item.request.hash] : [],
   );
   const debounced = entries.flatMap(({ item }) => item.debounce?.recordHash ?? []);
-  const sized = entries.filter(({ item }) => item.queueSizeMax !== undefined).map(({ item }) => item.run);
   const [own, answers, records, uses, sizes, debounce] = await Promise.all([
     context.runs.findByIds(
       asked.map(({ item }) => item.run.id),
@@ -179,7 +181,7 @@ async function look(context: Context, entries: readonly Entry[]): Promise<Known>
     answersBefore(context, requests),
     context.keys.findByIds(keyed.flatMap(({ run }) => (run.key === undefined ? [] : [run.key.recordHash]))),
     context.tokenUses.findByIds(entries.flatMap(({ item }) => item.token?.hash ?? [])),
-    queuedCounts(context, sized),
+    sizesOf(context, entries),
     lookForHolders(context, debounced),
   ]);
   const pushes = [...answers.values()].filter(({ push }) => push === true).map(({ run }) => run);
@@ -207,12 +209,33 @@ async function look(context: Context, entries: readonly Entry[]): Promise<Known>
     });
   };
   const found = { own, answers, holders, debounce, pushed, useOf };
-  return { ...found, sizes: new Map(sizes), answersToKeep: [], answersToForget: [] };
+  return { ...found, sizes, answersToKeep: [], answersToForget: [] };
 }
 
 /** Its answer may be another run than its own. */
 function isKeyed({ run, debounce, token }: InsertRun): boolean {
   return run.key !== undefined || debounce !== undefined || token !== undefined;
+}
+
+/** Sizes of the queues whose size is to be checked. */
+async function sizesOf(context: Context, entries: readonly Entry[]): Promise<Map<string, number>> {
+  const sizes = new Map<string, number>();
+  const counting: RunState[] = [];
+  for (const { item } of entries) {
+    if (item.queueSizeMax === undefined) continue;
+    const queue = `${item.run.environment}|${item.run.queue}`;
+    const size = context.sizes.far(queue, item.queueSizeMax);
+    if (size === undefined) counting.push(item.run);
+    else sizes.set(queue, size);
+  }
+  const counts = await queuedCounts(context, counting);
+  for (const { environment, queue: name } of counting) {
+    const queue = `${environment}|${name}`;
+    const size = counts.get(queue) ?? 0;
+    sizes.set(queue, size);
+    context.sizes.learn(queue, size);
+  }
+  return sizes;
 }
 
 // ── decisions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

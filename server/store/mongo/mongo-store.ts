@@ -12,7 +12,7 @@ import type * as port from "../store.js";
 import type { AnswerDoc } from "./answers.js";
 import { doneBatches, findBatches, insertBatch, readBatches, readBatchItems, sealBatches } from "./batches.js";
 import { changeRuns } from "./change.js";
-import { Claims } from "./claim.js";
+import { Claims } from "./claim/claims.js";
 import { Client } from "./client.js";
 import type { Context, Entropy, MachineClock, MetaDoc } from "./context.js";
 import { pause } from "./context.js";
@@ -27,6 +27,7 @@ import { listRuns } from "./list.js";
 import { appendLogs, type LogsDoc } from "./logs.js";
 import { changeMetadata, type MetadataSourceDoc } from "./metadata.js";
 import { type PurgeCursor, purge } from "./purge.js";
+import { QueueSizes } from "./queue-sizes.js";
 import { changeQueue, listQueues, readQueue } from "./queues.js";
 import { readRunDetails, readRunResults, readRuns } from "./read.js";
 import { repair } from "./repair.js";
@@ -109,6 +110,7 @@ class LiveStore implements MongoStore {
       entropy,
       databaseMs: () => this.#clock.nowMs(),
       settings: new Settings(queues, clock, settingsCacheMs),
+      sizes: new QueueSizes(clock),
       queues,
       runs: client.table<RunDoc>("runs"),
       keys: client.table<KeyDoc>("keys"),

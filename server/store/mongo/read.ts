@@ -1,11 +1,10 @@
 /** Runs as readers see them. */
 import type { AttemptSummary, RunState } from "../../domain/run.js";
 import type { RelatedRun, RunDetail, RunRef, RunResult } from "../store.js";
-import { bytesOf } from "./claim.js";
 import { filterOf } from "./client.js";
 import type { Context } from "./context.js";
 import { linesOf } from "./logs.js";
-import { type RunDoc, readState, WITHOUT_BODIES } from "./run-doc.js";
+import { bytesOf, type RunDoc, readState, WITHOUT_BODIES } from "./run-doc.js";
 
 /** RUN-10: related runs that are shown. */
 const CHILDREN_MAX = 100;

@@ -284,3 +284,7 @@ const POSITION_OFFSET = 2n ** 56n;
 export function positionOf(orderMs: number, runId: string): string {
   return `${(BigInt(orderMs) + POSITION_OFFSET).toString(16).padStart(15, "0")}${runId}`;
 }
+
+export function bytesOf(binary: Binary | undefined): Uint8Array | undefined {
+  return binary === undefined ? undefined : new Uint8Array(binary.value());
+}
