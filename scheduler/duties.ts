@@ -27,6 +27,8 @@ export const DUTIES: readonly Duty[] = [
   { name: "release", periodMs: 1_000, page: 500, budgetMs: 200 },
   /** DUR-6: at most 2 s after the limit, also when the worker is stuck; the worker has first say, its report needs the rest. */
   { name: "overrun", periodMs: 500, page: 200, budgetMs: 200 },
+  /** WAI-1, WAI-8: instants and tokens. Nudged as `due` is. */
+  { name: "timeout", periodMs: 500, page: 500, budgetMs: 200 },
   /** Only what a crash left undone (design 5); in a healthy server there is nothing to find. */
   { name: "settle", periodMs: 5_000, page: 200, budgetMs: 200 },
   /** QUE-4: code that never reported its end holds its slot for 30 s. */

@@ -72,7 +72,12 @@ export class Scheduler implements AsyncDisposable {
       createDriver === undefined ? rows.map((row) => createInterval({ clock, uniform, ...row })) : [createDriver(rows)];
     const horizonMs = deps.isTimeMoved === true ? Number.POSITIVE_INFINITY : undefined;
     const nudges = (name: NudgedDuty): Nudges => createNudges(deps.clock, () => void this.run(name), horizonMs);
-    this.#nudges = { due: nudges("due"), expire: nudges("expire"), overrun: nudges("overrun") };
+    this.#nudges = {
+      due: nudges("due"),
+      expire: nudges("expire"),
+      overrun: nudges("overrun"),
+      timeout: nudges("timeout"),
+    };
     this.#probe = singleFlight(async () => {
       const { ok, error } = await deps.checkWritable();
       if (ok) this.#steadiness.wrote(deps.clock.nowMs());

@@ -31,6 +31,8 @@ export interface AppOptions {
   readonly mongoUrl?: string;
   /** Where other servers of the database reach this one; default: derived from `listen`. */
   readonly peerAddress?: string;
+  /** What clients and browsers reach, for URLs in answers. Default: where it listens. */
+  readonly publicUrl?: string | undefined;
   /** False: no hints from and to other servers; the polling behind them does it alone. Default true. */
   readonly areHintsEnabled?: boolean;
   /** Port 0: any free one. */
@@ -274,6 +276,7 @@ export class App implements AsyncDisposable {
       listen: options.listen,
       door,
       tls: options.tls,
+      publicUrl: options.publicUrl,
       isDiscoveryOpen: options.isDiscoveryOpen ?? true,
       log,
     });

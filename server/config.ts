@@ -25,6 +25,8 @@ export interface Config {
   readonly storeDirectory: string;
   /** Database shared with other servers; undefined: the store in the directory. May hold a password. */
   readonly mongoUrl: string | undefined;
+  /** What clients and browsers reach, for URLs in answers; undefined: where it listens. */
+  readonly publicUrl: string | undefined;
   /** Where other servers of the database reach this one; undefined: derived from where it listens. */
   readonly peerAddress: string | undefined;
   /** Hints to and from other servers of the database. */
@@ -104,6 +106,16 @@ const peerAddress: Kind<string> = {
     if (!URL.canParse(text)) return undefined;
     const { protocol, host, pathname } = new URL(text);
     return /^https?:$/.test(protocol) && pathname === "/" ? `${protocol}//${host}` : undefined;
+  },
+};
+
+const publicUrl: Kind<string> = {
+  expected: "a URL such as https://jobs.example.com",
+  parse(text) {
+    if (!URL.canParse(text)) return undefined;
+    const { protocol, origin, pathname, search, hash } = new URL(text);
+    if (!/^https?:$/.test(protocol) || search !== "" || hash !== "") return undefined;
+    return `${origin}${pathname.replace(/\/+$/, "")}`;
   },
 };
 
@@ -204,6 +216,7 @@ const schema = z.object({
   HAIRTRIGGER_TLS_KEY: setting(path),
   HAIRTRIGGER_LOG_LEVEL: setting(logLevel),
   HAIRTRIGGER_OPEN_DISCOVERY: setting(yesNo),
+  HAIRTRIGGER_PUBLIC_URL: setting(publicUrl),
   HAIRTRIGGER_PEER_ADDRESS: setting(peerAddress),
   HAIRTRIGGER_HINTS: setting(onOff),
 
@@ -259,6 +272,7 @@ export function readConfig(environment: Environment = process.env, workingDirect
     listen: data.HAIRTRIGGER_LISTEN ?? DEFAULT_LISTEN,
     storeDirectory: resolve(workingDirectory, (isShared ? undefined : data.HAIRTRIGGER_STORE) ?? DEFAULT_STORE),
     mongoUrl: isShared ? data.HAIRTRIGGER_STORE : undefined,
+    publicUrl: data.HAIRTRIGGER_PUBLIC_URL,
     peerAddress: data.HAIRTRIGGER_PEER_ADDRESS,
     areHintsEnabled: data.HAIRTRIGGER_HINTS ?? true,
     secretKeys: data.HAIRTRIGGER_KEYS ?? [],

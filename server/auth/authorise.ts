@@ -103,6 +103,13 @@ export function requireCancel(principal: Principal, runId: string): void {
   throw scopeMissing(`write:runs:${runId}`);
 }
 
+/** WAI-12. @throws AppError SCOPE_MISSING, whether or not there is such a token. */
+export function requireComplete(principal: Principal, tokenId: string): void {
+  if (principal.kind === "secret") return;
+  if (isGranted(principal.scopes, { action: "write", resource: "waitpoints", id: tokenId })) return;
+  throw scopeMissing(`write:waitpoints:${tokenId}`);
+}
+
 /** Actions of tokens that trigger; each is a scope of its own. */
 export type TriggerAction = "trigger" | "batchTrigger";
 

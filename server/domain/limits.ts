@@ -60,6 +60,11 @@ export interface Limits {
   /** DUR-G8, DLY-5: longest duration, and furthest due time. Default 100 years of 365 days. */
   readonly durationMaxMs: number;
 
+  /** WAI-6: when a token times out that names no other time. Default 10 min. */
+  readonly tokenTimeoutMs: number;
+  /** WAI-6: how long the key of a token names it. Default 1 h. */
+  readonly tokenKeyTtlMs: number;
+
   /** RUN-6: a session without a heartbeat for this long lapses, and its runs are lost. Default 30 s. */
   readonly sessionMs: number;
   /** RUN-6: pause between a worker's heartbeats. Default 10 s. */
@@ -127,6 +132,8 @@ export const defaultLimits: Limits = {
   attemptsMax: 250,
   maxDurationMinSeconds: 5,
   durationMaxMs: CENTURY_MS,
+  tokenTimeoutMs: 10 * MINUTE_MS,
+  tokenKeyTtlMs: HOUR_MS,
 
   sessionMs: 30 * SECOND_MS,
   heartbeatMs: 10 * SECOND_MS,

@@ -8,6 +8,7 @@ import { createOverrun } from "./duties/overrun.js";
 import { createPurge } from "./duties/purge.js";
 import { createRelease } from "./duties/release.js";
 import { createSettle } from "./duties/settle.js";
+import { createTimeout } from "./duties/timeout.js";
 import type { Engine, EngineDeps, EngineParts } from "./engine.js";
 import { createAddTags } from "./producers/add-tags.js";
 import { createCancel } from "./producers/cancel.js";
@@ -20,6 +21,7 @@ import { listBatchResults, retrieveBatch } from "./producers/retrieve-batch.js";
 import { createTrigger } from "./producers/trigger.js";
 import { createTriggerBatch } from "./producers/trigger-batch.js";
 import { createUpdateMetadata } from "./producers/update-metadata.js";
+import { createWaitpoints } from "./producers/waitpoints.js";
 import { watchRun } from "./producers/watch.js";
 import { createTaskRegistry } from "./task-registry.js";
 import { createWakes } from "./wakes.js";
@@ -33,6 +35,7 @@ export function createEngine(parts: EngineParts): Engine {
   const dispatcher = createDispatcher(deps);
   const sessions = createSessions(deps, registry, dispatcher);
   const queues = createQueues(deps);
+  const waitpoints = createWaitpoints(deps);
   const trigger = createTrigger(deps, registry);
   const unsubscribe = deps.signals.subscribe((signal) => {
     if (signal.kind === "claimable") dispatcher.wakeTask(signal.environment, signal.taskId);
@@ -53,6 +56,11 @@ export function createEngine(parts: EngineParts): Engine {
     resetIdempotencyKey: createResetKey(deps),
     addTags: createAddTags(deps),
     updateMetadata: createUpdateMetadata(deps),
+    createToken: waitpoints.createToken,
+    completeToken: waitpoints.completeToken,
+    retrieveToken: waitpoints.retrieveToken,
+    listTokens: waitpoints.listTokens,
+    createTimer: waitpoints.createTimer,
     listQueues: queues.list,
     retrieveQueue: queues.retrieve,
     pauseQueue: queues.pause,
@@ -71,6 +79,7 @@ export function createEngine(parts: EngineParts): Engine {
       lose: createLose(deps, registry),
       release: createRelease(deps, sessions),
       overrun: createOverrun(deps),
+      timeout: createTimeout(deps),
       settle: createSettle(deps),
       ended: createEnded(deps, dispatcher),
       purge: createPurge(deps),

@@ -20,15 +20,37 @@ import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/ta
 import type { TokenCaller } from "../domain/token-caller.js";
 import type { TriggerOptionsInput } from "../domain/trigger-options.js";
 import type { WaitTarget } from "../domain/wait.js";
+import type { Waitpoint } from "../domain/waitpoint.js";
 import type { Signals } from "../signals/signals.js";
-import type { ClaimedRun, LogLine, QueueView, RunDetail, RunFilter, RunResult, Store } from "../store/store.js";
+import type {
+  ClaimedRun,
+  LogLine,
+  QueueView,
+  RunDetail,
+  RunFilter,
+  RunResult,
+  Store,
+  TokenPage,
+  TokenQuery,
+} from "../store/store.js";
 import type { Clock } from "./clock.js";
 import type { Entropy } from "./entropy.js";
 import type { EventSink } from "./events.js";
+import type { CreatedWaitpoint, CreateTimerParams, CreateTokenParams } from "./producers/waitpoints.js";
 import type { Wakes } from "./wakes.js";
 
 /** What the verbs give and take of the records, for those above the engine, who do not know the store. */
-export type { ClaimedRun, LogLine, RelatedRun, RunCursor, RunDetail, RunFilter, RunResult } from "../store/store.js";
+export type {
+  ClaimedRun,
+  LogLine,
+  RelatedRun,
+  RunCursor,
+  RunDetail,
+  RunFilter,
+  RunResult,
+  TokenCursor,
+  TokenFilter,
+} from "../store/store.js";
 
 export interface EngineDeps {
   readonly store: Store;
@@ -47,7 +69,7 @@ export interface EngineDeps {
 /** What the engine is given. */
 export type EngineParts = Omit<EngineDeps, "wakes">;
 
-export type NudgedDuty = "due" | "expire" | "overrun";
+export type NudgedDuty = "due" | "expire" | "overrun" | "timeout";
 
 /** Opens and closes spec bytes for the few verbs that need the inside (replay). The wire side implements it. */
 export interface SpecCodec {
@@ -262,6 +284,26 @@ export interface Engine {
 
   /** The metadata afterwards; all operations or none (REQ-1). Reasons: RUN_NOT_FOUND, RUN_FINAL, INVALID_METADATA, METADATA_TOO_LARGE. */
   updateMetadata(params: UpdateMetadataParams): Promise<string>;
+  /** Reasons: INVALID_DURATION, INVALID_IDEMPOTENCY_KEY, INVALID_IDEMPOTENCY_KEY_TTL, TOO_MANY_TAGS, INVALID_TAG. */
+  createToken(params: CreateTokenParams): Promise<CreatedWaitpoint>;
+  /** The first completion counts; a later one, also after the timeout, changes nothing (WAI-7). Reasons: WAITPOINT_NOT_FOUND, PAYLOAD_TOO_LARGE. */
+  completeToken(params: {
+    readonly environment: string;
+    readonly tokenId: string;
+    /** Encoded hairtrigger.v1.Payload; undefined: the value `undefined`. */
+    readonly output: Uint8Array | undefined;
+    /** The same; checked here. */
+    readonly payload: PayloadInput;
+  }): Promise<void>;
+  /** Reasons: WAITPOINT_NOT_FOUND. */
+  retrieveToken(environment: string, tokenId: string): Promise<Waitpoint>;
+  /** Reasons: INVALID_PAGE. */
+  listTokens(query: TokenQuery): Promise<TokenPage>;
+  /**
+   * An instant that the run of this lease is about to wait for. One whose instant has come is over: there is nothing to wait for. Reasons:
+   * STALE_LEASE, INVALID_DURATION, INVALID_IDEMPOTENCY_KEY, INVALID_IDEMPOTENCY_KEY_TTL.
+   */
+  createTimer(params: CreateTimerParams): Promise<CreatedWaitpoint>;
 
   /** Reasons: INVALID_PAGE. */
   listQueues(
@@ -298,7 +340,7 @@ export interface Engine {
   stop(): Promise<void>;
 }
 
-export type DutyName = "due" | "expire" | "lose" | "release" | "overrun" | "settle" | "ended" | "purge";
+export type DutyName = "due" | "expire" | "lose" | "release" | "overrun" | "timeout" | "settle" | "ended" | "purge";
 
 // ── worker sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -330,7 +372,9 @@ export interface AssignedRun extends ClaimedRun {
 }
 
 /** What came of that which a run waited for. */
-export type WaitOutcome = { readonly kind: "run"; readonly result: RunResult };
+export type WaitOutcome =
+  | { readonly kind: "run"; readonly result: RunResult }
+  | { readonly kind: "token"; readonly waitpoint: Waitpoint };
 
 /** What the engine tells a connected worker; each call is one flush, after its commit. Must not throw. */
 export interface SessionSink {

@@ -10,6 +10,8 @@ import { type RunState, TODO } from "../domain/run.js";
 import type { RunChange, Settle } from "../domain/run-change.js";
 import { isFinal } from "../domain/run-status.js";
 import { parseWaitTarget, waitTarget } from "../domain/wait.js";
+import { targetOf, type Waitpoint } from "../domain/waitpoint.js";
+import type { RunRef, WaitpointRef } from "../store/store.js";
 import type { EngineDeps } from "./engine.js";
 import { emitMoved } from "./moved.js";
 
@@ -18,6 +20,8 @@ export interface Wakes {
   ended(run: RunState): void;
   /** The run has begun to wait. */
   waiting(run: RunState): void;
+  /** The waitpoint is over. */
+  over(waitpoint: Waitpoint): void;
   /** Resolves when nothing is under way any more. */
   stop(): Promise<void>;
 }
@@ -29,6 +33,7 @@ const PAGE = 500;
 export function createWakes(deps: () => EngineDeps): Wakes {
   let endedRuns: RunState[] = [];
   let waitingRuns: RunState[] = [];
+  let waitpoints: Waitpoint[] = [];
   let underWay: Promise<void> | undefined;
   let isStopped = false;
 
@@ -38,13 +43,15 @@ export function createWakes(deps: () => EngineDeps): Wakes {
 
   async function work(): Promise<void> {
     // `stop` empties both.
-    while (endedRuns.length + waitingRuns.length > 0) {
+    while (endedRuns.length + waitingRuns.length + waitpoints.length > 0) {
       const ended = endedRuns.splice(0, PAGE);
       const waiting = waitingRuns.splice(0, PAGE);
+      const over = waitpoints.splice(0, PAGE);
       try {
         await Promise.all([
           ended.length === 0 ? undefined : wakeWaiters(deps(), ended),
           waiting.length === 0 ? undefined : lookOnceMore(deps(), waiting),
+          over.length === 0 ? undefined : wakeWaitersForWaitpoints(deps(), over),
         ]);
       } catch (error) {
         // The marks stay, and `settle` finds them.
@@ -65,10 +72,16 @@ export function createWakes(deps: () => EngineDeps): Wakes {
       waitingRuns.push(run);
       start();
     },
+    over(waitpoint) {
+      if (isStopped) return;
+      waitpoints.push(waitpoint);
+      start();
+    },
     async stop() {
       isStopped = true;
       endedRuns = [];
       waitingRuns = [];
+      waitpoints = [];
       await underWay;
     },
   };
@@ -84,6 +97,14 @@ export async function wakeWaiters(deps: EngineDeps, ended: readonly RunState[]):
     );
   }
   await settle(deps, ended, TODO.wakeWaiting);
+}
+
+/** Wakes all who wait for these, which are over, then clears what is owed to them. */
+export async function wakeWaitersForWaitpoints(deps: EngineDeps, over: readonly Waitpoint[]): Promise<void> {
+  for (const [environment, waitpoints] of byEnvironment(over)) {
+    await wakeAllWaitingFor(deps, environment, waitpoints.map(targetOf));
+  }
+  await deps.store.settleWaitpoints(over.map(({ environment, id: waitpointId }) => ({ environment, waitpointId })));
 }
 
 export async function wakeAllWaitingFor(
@@ -108,15 +129,26 @@ export async function lookOnceMore(deps: EngineDeps, waiting: readonly RunState[
 
 /** Whether what a run waits for is over; what does not exist will never end otherwise. */
 async function readEnds(deps: EngineDeps, waiting: readonly RunState[]): Promise<(run: RunState) => boolean> {
-  const refs = waiting.flatMap(({ environment, waitingFor = "" }) => {
+  const runRefs: RunRef[] = [];
+  const waitpointRefs: (WaitpointRef & { readonly waitingFor: string })[] = [];
+  for (const { environment, waitingFor = "" } of waiting) {
     const target = parseWaitTarget(waitingFor);
-    return target.kind === "run" ? [{ environment, runId: target.runId }] : [];
-  });
-  const runs = refs.length === 0 ? [] : await deps.store.readRuns(refs);
+    if (target.kind === "run") runRefs.push({ environment, runId: target.runId });
+    if (target.kind === "token" || target.kind === "time") {
+      waitpointRefs.push({ environment, waitpointId: target.waitpointId, waitingFor });
+    }
+  }
+  const [runs, waitpoints] = await Promise.all([
+    runRefs.length === 0 ? [] : deps.store.readRuns(runRefs),
+    waitpointRefs.length === 0 ? [] : deps.store.readWaitpoints(waitpointRefs),
+  ]);
   const over = new Set<string>();
-  refs.forEach(({ environment, runId }, index) => {
+  runRefs.forEach(({ environment, runId }, index) => {
     const run = runs[index];
     if (run === undefined || isFinal(run.status)) over.add(`${environment}|${runId}`);
+  });
+  waitpointRefs.forEach(({ environment, waitingFor }, index) => {
+    if (waitpoints[index]?.status !== "WAITING") over.add(`${environment}|${waitingFor}`);
   });
   return ({ environment, waitingFor }) => over.has(`${environment}|${waitingFor}`);
 }
@@ -154,8 +186,14 @@ async function settle({ store, clock }: EngineDeps, runs: readonly RunState[], b
   );
 }
 
-function byEnvironment(runs: readonly RunState[]): ReadonlyMap<string, readonly RunState[]> {
-  const groups = new Map<string, RunState[]>();
-  for (const run of runs) groups.set(run.environment, [...(groups.get(run.environment) ?? []), run]);
+function byEnvironment<T extends { readonly environment: string }>(
+  items: readonly T[],
+): ReadonlyMap<string, readonly T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const group = groups.get(item.environment);
+    if (group === undefined) groups.set(item.environment, [item]);
+    else group.push(item);
+  }
   return groups;
 }

@@ -43,6 +43,7 @@ import { methodPath } from "./method-path.js";
 import { answerPlain, pathOf } from "./plain.js";
 import type { Readiness } from "./readiness.js";
 import { requestIdOf } from "./request-id.js";
+import { answerTokenCompletion, type TokenCompletion } from "./token-completion.js";
 import { createUnaryListener } from "./unary/call.js";
 import { unaryMethods } from "./unary/methods.js";
 import { writeAnswer } from "./write-answer.js";
@@ -60,6 +61,8 @@ export interface Routes {
   readonly readiness: Readiness;
   /** Takes hints of other servers; undefined: there are none. */
   readonly hints: HintReceiver | undefined;
+  /** Completes tokens by their URLs; undefined: none are served. */
+  readonly tokenCompletion?: TokenCompletion | undefined;
   readonly limits: Pick<Limits, "bodyBinaryBytesMax" | "bodyJsonBytesMax">;
   readonly allowedOrigins: AllowedOrigins;
   readonly log: RpcLog;
@@ -84,6 +87,8 @@ function requestListener(routes: Routes): RequestListener {
     if (answerCors(routes.allowedOrigins, request, response)) return;
     if (answerPlain(routes.readiness, request, response)) return;
     if (routes.hints !== undefined && answerHints(routes.hints, request, response)) return;
+    const { tokenCompletion } = routes;
+    if (tokenCompletion !== undefined && answerTokenCompletion(tokenCompletion, request, response)) return;
     const isJson = isJsonRequest(request);
     const handler = (isJson ? json : binary).get(pathOf(request));
     const bytesMax = isJson ? limits.bodyJsonBytesMax : limits.bodyBinaryBytesMax;

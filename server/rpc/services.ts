@@ -13,6 +13,7 @@ import {
 import { QueueService } from "#proto/hairtrigger/v1/queue_service_pb.js";
 import { RunService, TriggerTaskRequestSchema } from "#proto/hairtrigger/v1/run_service_pb.js";
 import { TaskService } from "#proto/hairtrigger/v1/task_service_pb.js";
+import { WaitpointService } from "#proto/hairtrigger/v1/waitpoint_service_pb.js";
 import { WorkerService } from "#proto/hairtrigger/worker/v1/worker_service_pb.js";
 import type { Authentication } from "../auth/authenticate.js";
 import type { Keys } from "../auth/keys.js";
@@ -29,6 +30,8 @@ import type { Readiness } from "./readiness.js";
 import { registerReflection } from "./reflection.js";
 import { createRunService } from "./run-service.js";
 import { createTaskService } from "./task-service.js";
+import type { TokenUrls } from "./token-url.js";
+import { createWaitpointService } from "./waitpoint-service.js";
 import { createWorkerService } from "./worker-service.js";
 
 export interface ServiceDeps {
@@ -39,6 +42,7 @@ export interface ServiceDeps {
   readonly entropy: Entropy;
   readonly limits: Limits;
   readonly pageTokens: PageTokens;
+  readonly tokenUrls: TokenUrls;
   readonly readiness: Readiness;
   /** Aborts when the server begins to stop: streams say good-bye and end. */
   readonly stopping: AbortSignal;
@@ -61,12 +65,13 @@ export const SELF_VALIDATED: ReadonlySet<string> = new Set([
 /** Bytes of a worker's message beside its largest output. */
 const WORKER_MESSAGE_SPARE_BYTES = 16 * 1_048_576;
 
-const PRODUCER_SERVICES = [RunService, BatchService, QueueService, TaskService, AuthService] as const;
+const PRODUCER_SERVICES = [RunService, BatchService, QueueService, WaitpointService, TaskService, AuthService] as const;
 
 export function registerServices(router: ConnectRouter, deps: ServiceDeps): void {
   router.service(RunService, createRunService(deps));
   router.service(BatchService, createBatchService(deps));
   router.service(QueueService, createQueueService(deps));
+  router.service(WaitpointService, createWaitpointService(deps));
   router.service(TaskService, createTaskService(deps));
   router.service(AuthService, createAuthService(deps));
   // Outputs travel inline on this stream, and may be larger than any request (PAY-7).

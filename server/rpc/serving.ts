@@ -18,6 +18,7 @@ import { createPageTokens } from "./page-token.js";
 import { createReadiness, type ReadinessResult } from "./readiness.js";
 import { createListeners } from "./routes.js";
 import { DISCOVERY_SERVICES, registerServices, SELF_VALIDATED, type ServiceDeps } from "./services.js";
+import { createTokenUrls } from "./token-url.js";
 
 export interface ServingDeps {
   readonly engine: Engine;
@@ -38,6 +39,8 @@ export interface ServingDeps {
   readonly door?: Door;
   /** PEM texts; default: clear text. */
   readonly tls?: { readonly cert: string; readonly key: string };
+  /** What clients and browsers reach, without a slash at the end, for URLs in answers. Default: where it listens. */
+  readonly publicUrl?: string | undefined;
   /** Health and reflection answer without a key. */
   readonly isDiscoveryOpen: boolean;
   /** Default: every origin (AUT-7). */
@@ -63,10 +66,12 @@ const SILENT: RpcLog = { callEnded: () => {}, fault: () => {} };
 export function createServing(deps: ServingDeps): Serving {
   const readiness = createReadiness(deps.checkWritable);
   const stopping = new AbortController();
+  const log = deps.log ?? SILENT;
   let listener: Listener | undefined;
   let stopped: Promise<void> | undefined;
 
   async function start(): Promise<{ readonly url: string; readonly port: number }> {
+    const tokenUrls = createTokenUrls(deps.secret, () => deps.publicUrl ?? address());
     const services: ServiceDeps = {
       engine: deps.engine,
       authentication: deps.authentication,
@@ -75,6 +80,7 @@ export function createServing(deps: ServingDeps): Serving {
       entropy: deps.entropy,
       limits: deps.limits,
       pageTokens: createPageTokens(deps.secret),
+      tokenUrls,
       readiness,
       stopping: stopping.signal,
     };
@@ -87,9 +93,15 @@ export function createServing(deps: ServingDeps): Serving {
         caller.kind === "administrator" ? () => undefined : deps.keys.hold(caller.keyName, onRevoked),
       readiness,
       hints: deps.hints,
+      tokenCompletion: {
+        engine: deps.engine,
+        urls: tokenUrls,
+        limits: deps.limits,
+        fault: (error) => log.fault({ requestId: "", method: "CompleteToken", error }),
+      },
       limits: deps.limits,
       allowedOrigins: deps.allowedOrigins ?? "*",
-      log: deps.log ?? SILENT,
+      log,
       clock: deps.clock,
       entropy: deps.entropy,
     });
@@ -98,8 +110,15 @@ export function createServing(deps: ServingDeps): Serving {
     listener = deps.door?.listener ?? (await listen({ host, port, tls: deps.tls, ...listeners }));
     readiness.setAccepting(true);
     void prepareValidation();
+    return { url: address(), port: listener.port };
+  }
+
+  /** Where it listens. @throws Error before that. */
+  function address(): string {
+    if (listener === undefined) throw new Error("serving is not started");
+    const { host } = deps.listen;
     const scheme = deps.tls === undefined ? "http" : "https";
-    return { url: `${scheme}://${host.includes(":") ? `[${host}]` : host}:${listener.port}`, port: listener.port };
+    return `${scheme}://${host.includes(":") ? `[${host}]` : host}:${listener.port}`;
   }
 
   async function stop(): Promise<void> {

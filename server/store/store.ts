@@ -22,6 +22,7 @@ import type { SecretKeyRecord } from "../domain/secret-key.js";
 import type { SessionRecord } from "../domain/session.js";
 import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
 import type { OneTimeUse } from "../domain/token-caller.js";
+import type { Waitpoint, WaitpointEnd, WaitpointStatus } from "../domain/waitpoint.js";
 
 export interface Store {
   /** Named capability: only of stores that several servers may use at once. Where it is missing, nobody else changes the records. */
@@ -117,6 +118,27 @@ export interface Store {
   /** Appends log lines to runs and keeps the last ones (LOG-1). Unknown runs are ignored. */
   appendLogs(entries: readonly AppendLogs[]): Promise<void>;
 
+  // ── waitpoints ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Stores new waitpoints. In order, per item: an own earlier one under the same id (`repeat`), the holder of the key if its window is open
+   * (`cached`; otherwise that one loses the key), then the waitpoint and its key.
+   */
+  insertWaitpoints(items: readonly InsertWaitpoint[]): Promise<readonly InsertWaitpointResult[]>;
+  /** Undefined where unknown. Sees every write acknowledged before the call. */
+  readWaitpoints(ids: readonly WaitpointRef[]): Promise<readonly (Waitpoint | undefined)[]>;
+  /**
+   * Ends waitpoints through `endWaitpoint`; one that ends owes it to those who wait for it to wake them. `isApplied` false: it stands as
+   * `waitpoint` says; undefined: unknown.
+   */
+  endWaitpoints(items: readonly EndWaitpoint[]): Promise<readonly EndWaitpointResult[]>;
+  /** Those who wait for these, which are over, have been woken. */
+  settleWaitpoints(ids: readonly WaitpointRef[]): Promise<void>;
+  /** Waitpoints that a duty has to look at, oldest first. */
+  findWaitpoints(query: FindWaitpoints): Promise<readonly Waitpoint[]>;
+  /** One page of tokens, newest first by (creation, id) (WAI-11). */
+  listTokens(query: TokenQuery): Promise<TokenPage>;
+
   // ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
@@ -175,6 +197,71 @@ export interface Store {
     readonly finishedRunsKeptMs: number;
     readonly limit: number;
   }): Promise<number>;
+}
+
+export interface WaitpointRef {
+  readonly environment: string;
+  readonly waitpointId: string;
+}
+
+export interface InsertWaitpoint {
+  readonly waitpoint: Waitpoint;
+  /** `expiresAtMs` is not looked at: a repeat finds its own as long as that is kept. */
+  readonly request: RequestMark | undefined;
+  readonly nowMs: number;
+}
+
+export interface InsertWaitpointResult {
+  /** `cached`: made by another request, which has the key. */
+  readonly kind: "created" | "repeat" | "cached";
+  readonly waitpoint: Waitpoint;
+}
+
+export interface EndWaitpoint extends WaitpointRef {
+  readonly end: WaitpointEnd;
+}
+
+export interface EndWaitpointResult {
+  readonly isApplied: boolean;
+  readonly waitpoint: Waitpoint | undefined;
+}
+
+export type FindWaitpoints =
+  /** WAITING, and their time has come. */
+  | { readonly kind: "due"; readonly nowMs: number; readonly limit: number }
+  /** Over since `untilMs` or longer, and those who wait for them were not woken. */
+  | { readonly kind: "owing"; readonly untilMs: number; readonly limit: number };
+
+/** Values of one member are alternatives, members are all required. Empty arrays and undefined do not filter. */
+export interface TokenFilter {
+  readonly statuses?: readonly WaitpointStatus[];
+  /** The key as its user wrote it. */
+  readonly keyText?: string;
+  /** Tokens with any of them. */
+  readonly tags?: readonly string[];
+  readonly fromMs?: number;
+  readonly toMs?: number;
+}
+
+/** A position between tokens. */
+export interface TokenCursor {
+  readonly createdAtMs: number;
+  readonly waitpointId: string;
+}
+
+export interface TokenQuery {
+  readonly environment: string;
+  readonly filter: TokenFilter;
+  readonly limit: number;
+  /** `after`: older than this token; `before`: newer. At most one. */
+  readonly after?: TokenCursor;
+  readonly before?: TokenCursor;
+}
+
+export interface TokenPage {
+  readonly tokens: readonly Waitpoint[];
+  readonly hasOlder: boolean;
+  readonly hasNewer: boolean;
 }
 
 /** What servers that share a store know of each other. */

@@ -1,199 +1,284 @@
-/** Public tokens (section 20.1): what they allow is in the modules beside this one; here are the ways around it that must lead nowhere. */
-import test, { type ExecutionContext } from "ava";
-import { type JsonObject, type Refusal, refusal, startApi, type TestApi } from "../support/api.js";
-import { DEV_KEY, PROD_KEY } from "../support/harness.js";
-import { refusalJson } from "../support/json-api.js";
-import { jwt, part } from "../support/jwt.js";
-import { newSessionId } from "../support/wire-worker.js";
-import "./tokens/one-time.js";
-import "./tokens/reads.js";
-import "./tokens/triggers.js";
+/** Tokens and instants (section 15): the service's side, as callers, browsers and workers see it. */
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import test from "ava";
+import { PayloadSchema } from "#proto/hairtrigger/v1/payload_pb.js";
+import { TokenStatus } from "#proto/hairtrigger/v1/waitpoint_pb.js";
+import { refusal, startApi, type TestApi, timeMs } from "../support/api.js";
+import { hex } from "../support/wire-worker.js";
 
-const UNKNOWN_RUN = "run_00000000000000000000000000";
-const DENIED = { code: "PERMISSION_DENIED", reason: "SCOPE_MISSING" };
-const NOBODY = { code: "UNAUTHENTICATED", reason: "INVALID_CREDENTIALS" };
-const SECRET = { code: "PERMISSION_DENIED", reason: "SECRET_KEY_REQUIRED" };
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
 
-interface Request {
-  readonly taskId?: string;
-  readonly runId?: string;
+const json = (value: string) => create(PayloadSchema, { data: { case: "json", value } });
+
+async function token(api: TestApi, request: Parameters<TestApi["waitpoints"]["createToken"]>[0] = {}) {
+  const { token: made, isCached } = await api.waitpoints.createToken(request);
+  if (made === undefined) throw new Error("no token");
+  return { ...made, isCached };
 }
 
-type Method = "TriggerTask" | "RetrieveRun" | "ListRuns" | "CancelRun";
-
-/** One call of RunService, by gRPC and by JSON; both are refused in the same words. */
-async function refused(api: TestApi, method: Method, credential: string, request: Request): Promise<Refusal> {
-  const byJson = await refusalJson(api.server.url, `hairtrigger.v1.RunService/${method}`, credential, { ...request });
-  const { runs } = api.as(credential);
-  const call = {
-    TriggerTask: () => runs.triggerTask({ taskId: request.taskId ?? "" }),
-    RetrieveRun: () => runs.retrieveRun({ runId: request.runId ?? "" }),
-    ListRuns: () => runs.listRuns({}),
-    CancelRun: () => runs.cancelRun({ runId: request.runId ?? "" }),
-  }[method];
-  const byGrpc = await refusal(call());
-  if (byJson.reason !== byGrpc.reason || byJson.code !== byGrpc.code) {
-    throw new Error(`by JSON ${byJson.reason}, by gRPC ${byGrpc.reason}`);
-  }
-  return byGrpc;
+async function retrieved(api: TestApi, tokenId: string) {
+  const { token: found } = await api.waitpoints.retrieveToken({ tokenId });
+  if (found === undefined) throw new Error("no token");
+  return found;
 }
 
-async function tokenFor(api: TestApi, ...scopes: readonly string[]): Promise<string> {
-  return (await api.auth.createPublicToken({ scopes: [...scopes] })).token;
+/** A run that waits for a token. */
+async function waiting(api: TestApi, tokenId: string, taskId = "work") {
+  const worker = await api.worker({ tasks: [taskId] });
+  const runId = await api.triggered(taskId);
+  const { lease } = await worker.begin();
+  await worker.waits(lease, { waitpoint: { case: "waitpointId", value: tokenId } });
+  return { worker, runId, lease };
 }
 
-test("AUT-5: a token for one run gets nothing of another, whether or not that exists", async (t) => {
+test("WAI-6: a token waits ten minutes by default, for a span or until a date; a live key gives the same token", async (t) => {
   const api = await startApi(t);
-  const [mine, other] = [await api.triggered("hello"), await api.triggered("hello")];
-  const token = await tokenFor(api, `read:runs:${mine}`, `write:runs:${mine}`);
-  for (const runId of [other, UNKNOWN_RUN]) {
-    t.like(await refused(api, "RetrieveRun", token, { runId }), DENIED);
-    t.like(await refused(api, "CancelRun", token, { runId }), DENIED);
-  }
-  t.like(await refused(api, "ListRuns", token, {}), DENIED);
-  t.is(await api.status(other), "QUEUED");
+  const plain = await token(api);
+  t.regex(plain.id, /^waitpoint_[0-9a-z]{26}$/);
+  t.is(timeMs(plain.timeoutTime), api.nowMs() + 10 * MINUTE);
+  t.is(plain.status, TokenStatus.WAITING);
+  const short = await token(api, { timeoutSpec: { case: "timeout", value: "90s" } });
+  t.is(timeMs(short.timeoutTime), api.nowMs() + 90 * SECOND);
+  const until = await token(api, { timeoutSpec: { case: "timeoutUntil", value: timestampFromMs(api.nowMs() + 5) } });
+  t.is(timeMs(until.timeoutTime), api.nowMs() + 5);
+  const first = await token(api, { idempotencyKey: "k", tags: ["a", "b", "a"] });
+  t.like(first, { isCached: false, idempotencyKey: "k", tags: ["a", "b"] });
+  t.is(timeMs(first.idempotencyKeyExpireTime), api.nowMs() + 60 * MINUTE);
+  t.like(await token(api, { idempotencyKey: "k" }), { id: first.id, isCached: true });
+  t.not((await token(api, { idempotencyKey: "other" })).id, first.id);
+  await api.advance(60 * MINUTE);
+  const second = await token(api, { idempotencyKey: "k", idempotencyKeyTtl: "2s" });
+  t.false(second.isCached, "the window of the key is over");
+  t.is((await retrieved(api, first.id)).idempotencyKey, "");
 });
 
-test("AUT-1: a token of one environment meets nothing of another", async (t) => {
+test("WAI-6: malformed timeouts, keys and tags are refused together, and make nothing", async (t) => {
   const api = await startApi(t);
-  const prod = api.as(api.server.prodKey);
-  const { runId } = await prod.runs.triggerTask({ taskId: "hello" });
-  const token = await tokenFor(api, "read:runs", "write:runs", "trigger:tasks");
-  t.like(await refused(api, "RetrieveRun", token, { runId }), { code: "NOT_FOUND", reason: "RUN_NOT_FOUND" });
-  t.like(await refused(api, "CancelRun", token, { runId }), { code: "NOT_FOUND", reason: "RUN_NOT_FOUND" });
-  t.deepEqual((await api.as(token).runs.listRuns({})).runs, []);
-  const mine = await api.as(token).runs.triggerTask({ taskId: "hello", requestId: "r" });
-  t.like(await refusal(prod.runs.retrieveRun({ runId: mine.runId })), { code: "NOT_FOUND" });
-  // A claim does not move a token into another environment.
-  const forged = jwt({ secretKey: DEV_KEY, claims: { sub: "prod", scopes: ["read:runs"] } }, api.nowMs());
-  t.like(await refused(api, "RetrieveRun", forged, { runId }), NOBODY);
+  const refused = await refusal(
+    api.waitpoints.createToken({
+      timeoutSpec: { case: "timeout", value: "soon" },
+      idempotencyKey: "k".repeat(2_049),
+      idempotencyKeyTtl: "0s",
+      tags: Array.from({ length: 11 }, (_, index) => `t${index}`),
+    }),
+  );
+  t.deepEqual(refused.violations.map(({ reason }) => reason).toSorted(), [
+    "INVALID_DURATION",
+    "INVALID_IDEMPOTENCY_KEY",
+    "INVALID_IDEMPOTENCY_KEY_TTL",
+    "TOO_MANY_TAGS",
+  ]);
+  t.is((await api.waitpoints.listTokens({})).tokens.length, 0);
 });
 
-test("AUT-5: a token without the scope of a verb is refused, also one whose scope is nearly right", async (t) => {
+test("REQ-1: a repeated request answers with the same token", async (t) => {
   const api = await startApi(t);
-  const runId = await api.triggered("hello");
-  for (const scope of [
-    "write:runs",
-    "batchTrigger:tasks:hello",
-    "trigger:tasks:hell",
-    "trigger:tasks:hello2",
-    "trigger:tasks:HELLO",
-    `read:runs:${runId.slice(0, -1)}`,
-    "read:batch:hello",
-  ]) {
-    const token = await tokenFor(api, scope);
-    t.like(await refused(api, "TriggerTask", token, { taskId: "hello" }), DENIED, scope);
-    t.like(await refused(api, "RetrieveRun", token, { runId }), DENIED, scope);
-  }
-  for (const scope of ["read:runs", "trigger:tasks", `read:runs:${runId}`]) {
-    t.like(await refused(api, "CancelRun", await tokenFor(api, scope), { runId }), DENIED, scope);
-  }
-  t.is(await api.count(), 1);
+  const first = await token(api, { requestId: "r" });
+  const again = await token(api, { requestId: "r" });
+  t.is(again.id, first.id);
+  t.false(again.isCached);
 });
 
-const SCOPES = ["read:runs", "write:runs", "trigger:tasks"];
-const forgeries: readonly (readonly [string, (nowMs: number) => string])[] = [
-  ["changed after it was signed", (nowMs) => withClaims(good(nowMs), { scopes: [...SCOPES, "batchTrigger:tasks"] })],
-  ["of alg none", (nowMs) => `${part({ alg: "none", kid: kidOf(good(nowMs)) })}.${good(nowMs).split(".")[1]}.`],
-  ["of alg none with its signature", (nowMs) => withHeader(good(nowMs), { alg: "none" })],
-  ["of another algorithm", (nowMs) => jwt({ secretKey: DEV_KEY, header: { alg: "HS512" } }, nowMs)],
-  ["for another audience", (nowMs) => signed(nowMs, { aud: "someone" })],
-  ["of another issuer", (nowMs) => signed(nowMs, { iss: "someone" })],
-  ["that is not public", (nowMs) => signed(nowMs, { pub: false })],
-  ["without an end", (nowMs) => signed(nowMs, { exp: undefined })],
-  ["without an id", (nowMs) => signed(nowMs, { jti: undefined })],
-  ["that is not yet valid", (nowMs) => signed(nowMs, { nbf: nowMs / 1_000 + 60 })],
-  ["of a key that nobody made", (nowMs) => jwt({ secretKey: "tr_dev_nobodyknowsthiskey", claims: all }, nowMs)],
-  [
-    "under the kid of another key",
-    (nowMs) => jwt({ secretKey: DEV_KEY, claims: all, header: { kid: kidOfProd(nowMs) } }, nowMs),
-  ],
-  ["without a kid", (nowMs) => jwt({ secretKey: DEV_KEY, claims: all, header: { kid: undefined } }, nowMs)],
-  ["with a use that is no yes or no", (nowMs) => signed(nowMs, { otu: "false" })],
-  ["with a subject that is no text", (nowMs) => signed(nowMs, { subject: ["a"] })],
-  ["with options that are no object", (nowMs) => signed(nowMs, { options: [] })],
-];
-const all = { scopes: SCOPES };
+test("WAI-7: the first completion counts; later ones succeed without effect, an unknown token is not found", async (t) => {
+  const api = await startApi(t);
+  const { id: tokenId } = await token(api);
+  await api.waitpoints.completeToken({ tokenId, data: json('{"n":1}') });
+  const completed = await retrieved(api, tokenId);
+  t.is(completed.status, TokenStatus.COMPLETED);
+  t.is(timeMs(completed.completeTime), api.nowMs());
+  await api.advance(SECOND);
+  await api.waitpoints.completeToken({ tokenId, data: json("2") });
+  t.deepEqual(await retrieved(api, tokenId), completed);
+  const unknown = await refusal(api.waitpoints.completeToken({ tokenId: `waitpoint_${"0".repeat(26)}` }));
+  t.like(unknown, { code: "NOT_FOUND", reason: "WAITPOINT_NOT_FOUND" });
+  const foreign = api.as(api.server.prodKey);
+  t.is((await refusal(foreign.waitpoints.completeToken({ tokenId }))).reason, "WAITPOINT_NOT_FOUND");
+  t.is((await refusal(foreign.waitpoints.retrieveToken({ tokenId }))).reason, "WAITPOINT_NOT_FOUND");
+});
 
-function signed(nowMs: number, claims: JsonObject): string {
-  return jwt({ secretKey: DEV_KEY, claims: { ...all, ...claims } }, nowMs);
-}
+test("WAI-7, PAY-6: data above the limit is refused and completes nothing", async (t) => {
+  const api = await startApi(t);
+  const { id: tokenId } = await token(api);
+  const data = json(JSON.stringify("x".repeat(10_485_761)));
+  t.is((await refusal(api.waitpoints.completeToken({ tokenId, data }))).reason, "PAYLOAD_TOO_LARGE");
+  t.is((await retrieved(api, tokenId)).status, TokenStatus.WAITING);
+});
 
-function good(nowMs: number): string {
-  return signed(nowMs, {});
-}
+test("WAI-8, WAI-7: a token that nobody completes times out; a completion at that instant, or later, has no effect", async (t) => {
+  const api = await startApi(t);
+  const { id: tokenId } = await token(api, { timeoutSpec: { case: "timeout", value: "5s" } });
+  const { worker, runId } = await waiting(api, tokenId);
+  await api.pass(4 * SECOND, worker);
+  t.is(await api.status(runId), "WAITING");
+  await api.pass(SECOND, worker);
+  const resume = await worker.resumed();
+  const { outcome } = resume.outcome ?? {};
+  if (outcome?.case !== "token") return t.fail();
+  t.like(outcome.value, { tokenId, isTimedOut: true, output: undefined });
+  await api.waitpoints.completeToken({ tokenId, data: json("1") });
+  t.like(await retrieved(api, tokenId), { status: TokenStatus.TIMED_OUT, output: undefined });
+});
 
-function kidOf(token: string): string {
-  const header: { readonly kid: string } = JSON.parse(Buffer.from(token.split(".")[0] ?? "", "base64url").toString());
-  return header.kid;
-}
+test("WAI-8: with the clock's duty asleep, a token at the instant of its timeout has one outcome all the same", async (t) => {
+  const api = await startApi(t, { areDutiesEnabled: false, areNudgesEnabled: false });
+  const { id: tokenId } = await token(api, { timeoutSpec: { case: "timeout", value: "5s" } });
+  const { worker } = await waiting(api, tokenId);
+  await api.pass(5 * SECOND, worker);
+  t.is((await retrieved(api, tokenId)).status, TokenStatus.TIMED_OUT, "for readers, at once");
+  t.is(worker.resumes.size, 0);
+  await api.waitpoints.completeToken({ tokenId, data: json("1") });
+  const { outcome } = (await worker.resumed()).outcome ?? {};
+  t.is(outcome?.case === "token" && outcome.value.isTimedOut, true);
+});
 
-function kidOfProd(nowMs: number): string {
-  return kidOf(jwt({ secretKey: PROD_KEY }, nowMs));
-}
+test("WAI-9: several runs wait for one token; all go on with its data, and a later one need not wait", async (t) => {
+  const api = await startApi(t);
+  const { id: tokenId } = await token(api);
+  const runs = [await waiting(api, tokenId, "one"), await waiting(api, tokenId, "two")];
+  t.deepEqual((await api.run(runs[0]?.runId ?? "")).waitingFor?.waitpoint, { case: "waitpointId", value: tokenId });
+  await api.waitpoints.completeToken({ tokenId, data: json('"yes"') });
+  for (const { worker, runId, lease } of runs) {
+    const resume = await worker.resumed();
+    t.is(resume.runId, runId);
+    t.is(hex(resume.waitingLease), hex(lease));
+    const { outcome } = resume.outcome ?? {};
+    t.deepEqual(outcome?.case === "token" ? outcome.value.output : undefined, json('"yes"'));
+  }
+  const late = await waiting(api, tokenId, "three");
+  t.is((await late.worker.resumed()).runId, late.runId, "woken at once");
+});
 
-function withClaims(token: string, changed: JsonObject): string {
-  const [header, claims = "", signature] = token.split(".");
-  const read: JsonObject = JSON.parse(Buffer.from(claims, "base64url").toString());
-  return `${header}.${part({ ...read, ...changed })}.${signature}`;
-}
-
-function withHeader(token: string, changed: JsonObject): string {
-  const [header = "", claims, signature] = token.split(".");
-  const read: JsonObject = JSON.parse(Buffer.from(header, "base64url").toString());
-  return `${part({ ...read, ...changed })}.${claims}.${signature}`;
-}
-
-async function opensNothing(t: ExecutionContext, api: TestApi, token: string): Promise<void> {
-  const runId = await api.triggered("hello");
-  t.like(await refused(api, "RetrieveRun", token, { runId }), NOBODY);
-  t.like(await refused(api, "TriggerTask", token, { taskId: "hello" }), NOBODY);
-  t.is(await api.count(), 1);
-}
-
-for (const [what, forge] of forgeries) {
-  test(`AUT-1, AUT-5: a token ${what} opens nothing`, async (t) => {
-    const api = await startApi(t);
-    await opensNothing(t, api, forge(api.nowMs()));
+test("WAI-10: a POST to the URL completes the token without credentials, from every origin; an empty body is {}", async (t) => {
+  const api = await startApi(t);
+  const [one, two, three] = [await token(api), await token(api), await token(api)];
+  const preflight = await fetch(one.url, {
+    method: "OPTIONS",
+    headers: {
+      origin: "https://app.example",
+      "access-control-request-method": "POST",
+      "access-control-request-headers": "content-type",
+    },
   });
-}
-
-test("AUT-1: what the forgeries are made of is a token that opens everything it names", async (t) => {
-  const api = await startApi(t);
-  const { runs } = api.as(good(api.nowMs()));
-  const { runId } = await runs.triggerTask({ taskId: "hello" });
-  t.is((await runs.retrieveRun({ runId })).run?.id, runId);
+  t.is(preflight.headers.get("access-control-allow-origin"), "*");
+  const answer = await fetch(one.url, {
+    method: "POST",
+    headers: { origin: "https://app.example", "content-type": "application/json" },
+    body: '{"approved":true}',
+  });
+  t.is(answer.status, 200);
+  t.deepEqual(await answer.json(), { success: true });
+  t.is(answer.headers.get("access-control-allow-origin"), "*");
+  t.deepEqual((await retrieved(api, one.id)).output, json('{"approved":true}'));
+  t.is((await fetch(one.url, { method: "POST", body: "1" })).status, 200, "again, without effect");
+  t.deepEqual((await retrieved(api, one.id)).output, json('{"approved":true}'));
+  t.is((await fetch(two.url, { method: "POST" })).status, 200);
+  t.deepEqual((await retrieved(api, two.id)).output, json("{}"));
+  const malformed = await fetch(three.url, { method: "POST", body: "{" });
+  t.is(malformed.status, 400);
+  t.is((await retrieved(api, three.id)).status, TokenStatus.WAITING);
+  const forged = three.url.replace(three.id, one.id);
+  t.is((await fetch(forged, { method: "POST" })).status, 404, "the URL of one token completes no other");
+  t.is((await fetch(three.url)).status, 405);
 });
 
-test("AUT-5: an expired token is TOKEN_EXPIRED for every verb", async (t) => {
+test("WAI-12, AUT-5: without the secret key only a token with write:waitpoints completes, and only its own", async (t) => {
   const api = await startApi(t);
-  const token = good(api.nowMs());
-  await api.server.clock.jump(60_000);
-  for (const method of ["TriggerTask", "RetrieveRun", "ListRuns", "CancelRun"] as const) {
-    const request =
-      method === "TriggerTask" ? { taskId: "hello" } : method === "ListRuns" ? {} : { runId: UNKNOWN_RUN };
-    t.like(await refused(api, method, token, request), { code: "UNAUTHENTICATED", reason: "TOKEN_EXPIRED" }, method);
-  }
-  t.is(await api.count(), 0);
+  const [one, two] = [await token(api), await token(api)];
+  const scopes = [`write:waitpoints:${one.id}`];
+  const browser = api.as((await api.auth.createPublicToken({ scopes })).token);
+  t.is((await refusal(browser.waitpoints.completeToken({ tokenId: two.id }))).reason, "SCOPE_MISSING");
+  t.is((await refusal(browser.waitpoints.retrieveToken({ tokenId: one.id }))).reason, "SECRET_KEY_REQUIRED");
+  t.is((await refusal(browser.waitpoints.createToken({}))).reason, "SECRET_KEY_REQUIRED");
+  t.is((await refusal(browser.waitpoints.listTokens({}))).reason, "SECRET_KEY_REQUIRED");
+  await browser.waitpoints.completeToken({ tokenId: one.id, data: json("1") });
+  t.is((await retrieved(api, one.id)).status, TokenStatus.COMPLETED);
 });
 
-test("AUT-5: no token makes tokens, serves tasks, or does what needs the secret key", async (t) => {
+test("WAI-11: tokens are listed newest first, in pages both ways, by status, tags, key and time", async (t) => {
   const api = await startApi(t);
-  const runId = await api.triggered("hello");
-  const clients = api.as(good(api.nowMs()));
-  async function* hello() {
-    yield {
-      hello: { sessionId: newSessionId(), connectionEpoch: 1, protocolVersion: "0.1", tasks: [{ id: "hello" }] },
-    };
+  const ids: string[] = [];
+  for (let count = 0; count < 5; count += 1) {
+    const tags = count % 2 === 0 ? ["even"] : [];
+    ids.unshift((await token(api, { tags, idempotencyKey: count === 3 ? "three" : "" })).id);
+    await api.advance(SECOND);
   }
-  for (const call of [
-    clients.auth.createPublicToken({ scopes: ["read:runs"] }),
-    clients.workers.openSession(hello())[Symbol.asyncIterator]().next(),
-    clients.runs.replayRun({ runId }),
-    clients.runs.addRunTags({ runId, tags: ["a"] }),
-    clients.tasks.listWorkers({}),
-  ]) {
-    t.like(await refusal(call), SECRET);
-  }
-  t.deepEqual((await api.tasks.listWorkers({})).workers, []);
+  const list = async (request: Parameters<TestApi["waitpoints"]["listTokens"]>[0]) => {
+    const answer = await api.waitpoints.listTokens(request);
+    return { ...answer, ids: answer.tokens.map(({ id }) => id) };
+  };
+  const first = await list({ pageSize: 2 });
+  t.deepEqual(first.ids, ids.slice(0, 2));
+  t.is(first.previousPageToken, "");
+  const second = await list({ pageSize: 2, pageToken: first.nextPageToken });
+  t.deepEqual(second.ids, ids.slice(2, 4));
+  const last = await list({ pageSize: 2, pageToken: second.nextPageToken });
+  t.deepEqual(last.ids, ids.slice(4));
+  t.is(last.nextPageToken, "");
+  t.deepEqual((await list({ pageSize: 2, pageToken: last.previousPageToken })).ids, ids.slice(2, 4));
+  await api.waitpoints.completeToken({ tokenId: ids[0] ?? "", data: json("1") });
+  t.deepEqual((await list({ filter: { statuses: [TokenStatus.COMPLETED] } })).ids, ids.slice(0, 1));
+  t.is((await list({ filter: { statuses: [TokenStatus.COMPLETED] } })).tokens[0]?.output, undefined);
+  t.deepEqual((await list({ filter: { tags: ["even"] } })).ids, [ids[0], ids[2], ids[4]]);
+  t.deepEqual((await list({ filter: { idempotencyKey: "three" } })).ids, [ids[1]]);
+  t.deepEqual((await list({ filter: { period: "2s" } })).ids, ids.slice(0, 2));
+  const fromTime = timestampFromMs(api.nowMs() - 4 * SECOND);
+  const toTime = timestampFromMs(api.nowMs() - 2 * SECOND);
+  t.deepEqual((await list({ filter: { fromTime, toTime } })).ids, ids.slice(2, 4));
+  for (const pageSize of [0, 101]) t.is((await refusal(list({ pageSize }))).reason, "INVALID_PAGE");
+  t.is((await refusal(list({ pageToken: "forged" }))).reason, "INVALID_PAGE");
+  t.is((await refusal(list({ filter: { period: "x" } }))).reason, "INVALID_DURATION");
+  t.is((await api.as(api.server.prodKey).waitpoints.listTokens({})).tokens.length, 0);
+});
+
+test("WAI-1, TAW-10a: a run waits for an instant, shown to readers, and goes on when it has come", async (t) => {
+  const api = await startApi(t);
+  const worker = await api.worker({ tasks: ["work"] });
+  const runId = await api.triggered("work");
+  const { lease } = await worker.begin();
+  const until = timestampFromMs(api.nowMs() + 30 * SECOND);
+  const timer = await api.waitpoints.createTimer({ lease, untilSpec: { case: "until", value: until }, requestId: "w" });
+  t.like(timer, { isOver: false, isCached: false });
+  await worker.waits(lease, { waitpoint: { case: "waitpointId", value: timer.waitpointId } });
+  t.deepEqual((await api.run(runId)).waitingFor?.waitpoint, { case: "untilTime", value: until });
+  await api.pass(29 * SECOND, worker);
+  t.is(await api.status(runId), "WAITING");
+  await api.pass(SECOND, worker);
+  const resume = await worker.resumed();
+  t.is(resume.runId, runId);
+  const again = await api.waitpoints.createTimer({
+    lease: resume.lease,
+    untilSpec: { case: "for", value: { seconds: 30n, nanos: 0 } },
+    requestId: "w",
+  });
+  t.like(again, { waitpointId: timer.waitpointId, isOver: true }, "TAW-10a: the same wait, which is over");
+  t.is((await refusal(api.waitpoints.retrieveToken({ tokenId: timer.waitpointId }))).reason, "WAITPOINT_NOT_FOUND");
+  const stale = api.waitpoints.createTimer({ lease, untilSpec: { case: "until", value: until } });
+  t.is((await refusal(stale)).reason, "STALE_LEASE");
+  const tooFar = api.waitpoints.createTimer({
+    lease: resume.lease,
+    untilSpec: { case: "for", value: { seconds: 4_000_000_000n, nanos: 0 } },
+  });
+  t.is((await refusal(tooFar)).reason, "INVALID_DURATION");
+});
+
+test("WAI-3: with the key of a running wait a run waits for its end, with that of a finished one not at all", async (t) => {
+  const api = await startApi(t);
+  const worker = await api.worker({ tasks: ["work"] });
+  await api.triggered("work");
+  const { lease } = await worker.begin();
+  const timer = (seconds: bigint) =>
+    api.waitpoints.createTimer({
+      lease,
+      untilSpec: { case: "for", value: { seconds, nanos: 0 } },
+      idempotencyKey: "k",
+    });
+  const first = await timer(10n);
+  await api.pass(5 * SECOND, worker);
+  const second = await timer(10n);
+  t.like(second, { waitpointId: first.waitpointId, isCached: true, isOver: false });
+  t.deepEqual(second.untilTime, first.untilTime);
+  await api.pass(5 * SECOND, worker);
+  t.like(await timer(10n), { waitpointId: first.waitpointId, isCached: true, isOver: true });
 });

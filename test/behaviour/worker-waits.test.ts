@@ -11,6 +11,7 @@ import {
 } from "@hairtrigger/sdk";
 import test, { type ExecutionContext } from "ava";
 import { gate, type SdkWorld, startSdkWorld, turns, until } from "../support/sdk-world.js";
+import "./worker-waits/times.js";
 
 const double = task({ id: "double", run: (n: number) => 2 * n });
 
@@ -38,7 +39,8 @@ test("TAW-2, RES-1, RES-3: the result of an awaited run comes to the code that w
   const handle = await world.as(() => parent.trigger(4));
   const output = await outputOf(world, handle);
   const { relatedRuns, attemptCount } = await world.run(handle);
-  const [first] = relatedRuns.children;
+  const outputs = await Promise.all(relatedRuns.children.map(async (child) => (await world.run(child)).output));
+  const first = relatedRuns.children[outputs.indexOf(8)];
   t.deepEqual(output, {
     before: { n: 4 },
     isPromise: true,

@@ -12,7 +12,17 @@ import { createEvents } from "../../server/engine/events.js";
 import { FakeClock } from "../support/clock.js";
 
 const DAY_MS = 24 * 3_600_000;
-const NAMES: readonly DutyName[] = ["due", "expire", "lose", "release", "overrun", "settle", "ended", "purge"];
+const NAMES: readonly DutyName[] = [
+  "due",
+  "expire",
+  "lose",
+  "release",
+  "overrun",
+  "timeout",
+  "settle",
+  "ended",
+  "purge",
+];
 
 interface Call {
   readonly duty: DutyName;
@@ -45,6 +55,7 @@ function setUp(options: {
       lose: verb("lose"),
       release: verb("release"),
       overrun: verb("overrun"),
+      timeout: verb("timeout"),
       settle: verb("settle"),
       ended: verb("ended"),
       purge: verb("purge"),

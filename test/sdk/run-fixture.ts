@@ -38,6 +38,7 @@ export function runContext(params: FixtureParams = {}): RunContext {
       lines.push(line);
     },
     onCancel: () => undefined,
+    nowMs: () => 0,
     wait: () => Promise.reject(new Error("this run waits for nothing")),
     tagsChanged: () => undefined,
   };

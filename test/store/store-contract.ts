@@ -18,6 +18,7 @@ import { queuePromises } from "./queue-promises.js";
 import { secretKeyPromises } from "./secret-key-promises.js";
 import { sessionPromises } from "./session-promises.js";
 import { tokenPromises } from "./token-promises.js";
+import { waitPromises } from "./wait-promises.js";
 import { World } from "./world.js";
 
 /** A store that is not started yet; `dispose` removes what it leaves behind. */
@@ -55,6 +56,7 @@ export function storeContract(name: string, makeStore: MakeStore): void {
   machinePromises(promise);
   dutyPromises(promise);
   sessionPromises(promise);
+  waitPromises(promise);
   listPromises(promise);
   historyPromises(promise);
   tokenPromises(promise);

@@ -21,6 +21,7 @@ import {
   type TriggerTaskResponse,
 } from "#proto/hairtrigger/v1/run_service_pb.js";
 import { TaskService } from "#proto/hairtrigger/v1/task_service_pb.js";
+import { WaitpointService } from "#proto/hairtrigger/v1/waitpoint_service_pb.js";
 import { WorkerService } from "#proto/hairtrigger/worker/v1/worker_service_pb.js";
 import { startTestApp, type TestApp, type TestAppOptions } from "./harness.js";
 import { WireWorker, type WireWorkerOptions } from "./wire-worker.js";
@@ -40,6 +41,7 @@ export interface Clients {
   readonly queues: Client<typeof QueueService>;
   readonly tasks: Client<typeof TaskService>;
   readonly auth: Client<typeof AuthService>;
+  readonly waitpoints: Client<typeof WaitpointService>;
   readonly workers: Client<typeof WorkerService>;
 }
 
@@ -158,6 +160,7 @@ export function clientsOf(url: string, sessionManager: Http2SessionManager, cred
     queues: createClient(QueueService, transport),
     tasks: createClient(TaskService, transport),
     auth: createClient(AuthService, transport),
+    waitpoints: createClient(WaitpointService, transport),
     workers: createClient(WorkerService, transport),
   };
 }

@@ -123,6 +123,11 @@ export class SubtaskUnwrapError extends Error {
   }
 }
 
+/** Nobody completed a token in time (WAI-8). */
+export class WaitpointTimeoutError extends Error {
+  override readonly name: string = "WaitpointTimeoutError";
+}
+
 /** A refusal that the SDK finds by itself, without a request; it has the form of the server's. */
 export function badRequest(
   reason: string,

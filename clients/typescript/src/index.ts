@@ -18,6 +18,7 @@ export {
   RateLimitError,
   SubtaskUnwrapError,
   UnprocessableEntityError,
+  WaitpointTimeoutError,
 } from "./errors.js";
 export type { AnyRunHandle, RunHandle } from "./handle.js";
 export { heartbeats } from "./heartbeats.js";
@@ -79,4 +80,17 @@ export type { CompleteResult, FailedAttempt, HookParams, HookSet, TaskHooks } fr
 export { TaskRunPromise, type TaskRunResult } from "./task-run.js";
 export { type TriggerAndPollOptions, tasks } from "./tasks.js";
 export { timeout } from "./timeout.js";
+export {
+  type CreatedToken,
+  type CreateTokenOptions,
+  type ListedToken,
+  type ListTokensOptions,
+  type RetrievedToken,
+  TokenPromise,
+  type TokenReference,
+  type TokenResult,
+  type TokenStatus,
+} from "./token.js";
 export type { TriggerOptions } from "./trigger-options.js";
+export { type WaitKeyOptions, type WaitUntilOptions, wait } from "./wait.js";
+export type { WaitDuration } from "./wait-duration.js";

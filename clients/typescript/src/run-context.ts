@@ -90,6 +90,8 @@ export interface RunContext {
   onCancel(hook: NonNullable<HookSet["onCancel"]>): void;
   /** Waits for something (sections 4.4 and 15). A second wait at the same time fails the run (TAW-7); its promise never settles. */
   wait<T>(call: WaitCall<T>): Promise<T>;
+  /** Unix milliseconds, by the worker's clock. */
+  nowMs(): number;
   /** Takes a line for the run's log. Never throws, never waits. */
   log(line: LogRecord): void;
   /** Tags were added; these are all of them. The next attempt here sees them (TAG-3). */

@@ -4,6 +4,7 @@ import { type Client, createClient, type Transport } from "@connectrpc/connect";
 import { platform } from "#platform";
 import { QueueService } from "./gen/hairtrigger/v1/queue_service_pb.js";
 import { RunService } from "./gen/hairtrigger/v1/run_service_pb.js";
+import { WaitpointService } from "./gen/hairtrigger/v1/waitpoint_service_pb.js";
 import { PROTOCOL_VERSION, SDK_VERSION } from "./version.js";
 
 /** A server, and the services that the SDK calls there. */
@@ -11,6 +12,7 @@ export interface Connection {
   readonly transport: Transport;
   readonly runs: Client<typeof RunService>;
   readonly queues: Client<typeof QueueService>;
+  readonly waitpoints: Client<typeof WaitpointService>;
 }
 
 /** Servers that one process talks to: usually one. Above this the oldest connection is forgotten and closes when idle. */
@@ -27,6 +29,7 @@ export function connectionTo(baseURL: string): Connection {
     transport,
     runs: createClient(RunService, transport),
     queues: createClient(QueueService, transport),
+    waitpoints: createClient(WaitpointService, transport),
   };
   for (const oldest of connections.keys()) {
     if (connections.size < CONNECTIONS_MAX) break;

@@ -5,7 +5,7 @@
 import { type Failure, failureOutcome } from "../../domain/failure.js";
 import type { Fail, RunChange } from "../../domain/run-change.js";
 import type { RunEvent } from "../../domain/run-machine.js";
-import { waitTarget } from "../../domain/wait.js";
+import { type WaitTarget, waitTarget } from "../../domain/wait.js";
 import type { ChangeResult } from "../../store/store.js";
 import type { EngineDeps, Instruction, Report } from "../engine.js";
 import { announce } from "../moved.js";
@@ -23,7 +23,8 @@ export async function applyReports(
 ): Promise<readonly Instruction[]> {
   const { store, clock } = deps;
   const nowMs = clock.nowMs();
-  const changes = reports.map((report) => changeFor(deps, reporter, report, nowMs));
+  const targets = await resolveTargets(deps, reporter.environment, reports);
+  const changes = reports.map((report) => changeFor(deps, reporter, { report, targets }, nowMs));
   const asked = changes.filter((change) => change !== undefined);
   const results = new Map<RunChange, ChangeResult>();
   const answers = asked.length === 0 ? [] : await store.changeRuns(asked);
@@ -46,8 +47,33 @@ export async function applyReports(
   );
 }
 
+/** A worker names a waitpoint by its id alone; one that is an instant is recorded with its time, so that readers see it. */
+async function resolveTargets(
+  { store }: EngineDeps,
+  environment: string,
+  reports: readonly Report[],
+): Promise<ReadonlyMap<Report, WaitTarget>> {
+  const named = reports.flatMap((report) =>
+    report.kind === "waiting" && report.target.kind === "token"
+      ? [{ report, environment, waitpointId: report.target.waitpointId }]
+      : [],
+  );
+  const waitpoints = named.length === 0 ? [] : await store.readWaitpoints(named);
+  const targets = new Map<Report, WaitTarget>();
+  named.forEach(({ report, waitpointId }, index) => {
+    const waitpoint = waitpoints[index];
+    if (waitpoint?.kind === "time") targets.set(report, { kind: "time", waitpointId, untilMs: waitpoint.timeoutAtMs });
+  });
+  return targets;
+}
+
 /** The change that a report asks for; undefined for `ended`, which is about code and not about the run. */
-function changeFor(deps: EngineDeps, reporter: Reporter, report: Report, nowMs: number): RunChange | undefined {
+function changeFor(
+  deps: EngineDeps,
+  reporter: Reporter,
+  { report, targets }: { readonly report: Report; readonly targets: ReadonlyMap<Report, WaitTarget> },
+  nowMs: number,
+): RunChange | undefined {
   const base = { ...reporter, runId: report.lease.runId, fence: report.lease.fence, nowMs };
   switch (report.kind) {
     case "started":
@@ -61,7 +87,7 @@ function changeFor(deps: EngineDeps, reporter: Reporter, report: Report, nowMs: 
       return { ...base, event: "retryLater", failure, delayMs };
     }
     case "waiting":
-      return { ...base, event: "wait", waitingFor: waitTarget(report.target) };
+      return { ...base, event: "wait", waitingFor: waitTarget(targets.get(report) ?? report.target) };
     case "timedOut":
       return { ...base, event: "timeOut", codeEnded: false };
     case "interrupted":

@@ -51,6 +51,7 @@ import { completeSpec } from "./spec.js";
 import { wireStatus } from "./status.js";
 import { declarationOf, queueDeclarationOf } from "./task.js";
 import { durationOf, msOfDuration, timestampOf } from "./time.js";
+import { outputOf } from "./waitpoint.js";
 
 /** @throws AppError with every violation of the declarations; INVALID_REQUEST for a lease that no server of ours made. */
 export function openSessionOf(hello: Hello, environment: string, limits: Limits): OpenSession {
@@ -149,7 +150,10 @@ function completedOf({ output }: Completed, lease: Lease, limits: Limits): Repor
 function targetOf({ waitingFor }: Waiting, index: number): WaitTarget {
   const waitpoint = waitingFor?.waitpoint;
   if (waitpoint?.case === "runId" && isId("run", waitpoint.value)) return { kind: "run", runId: waitpoint.value };
-  throw invalidRequest(`waiting[${index}].waitingFor`, "A run waits for a run");
+  if (waitpoint?.case === "waitpointId" && isId("waitpoint", waitpoint.value)) {
+    return { kind: "token", waitpointId: waitpoint.value };
+  }
+  throw invalidRequest(`waiting[${index}].waitingFor`, "A run waits for a run, or a waitpoint by its id");
 }
 
 function failedOf({ failure, retryDelay }: Failed, lease: Lease): Report {
@@ -245,7 +249,18 @@ export function resumeOf({ run, isLimited, outcome }: AssignedRun): Resume {
   });
 }
 
-function wireOutcomeOf({ result: { run, output, failure } }: WaitOutcome): MessageInitShape<typeof WaitOutcomeSchema> {
+function wireOutcomeOf(outcome: WaitOutcome): MessageInitShape<typeof WaitOutcomeSchema> {
+  if (outcome.kind === "token") {
+    const { waitpoint } = outcome;
+    const ended = {
+      tokenId: waitpoint.id,
+      isTimedOut: waitpoint.status === "TIMED_OUT",
+      timeoutTime: timestampOf(waitpoint.timeoutAtMs),
+      output: outputOf(waitpoint),
+    };
+    return { outcome: { case: "token", value: ended } };
+  }
+  const { run, output, failure } = outcome.result;
   const value = {
     runId: run.id,
     taskId: run.taskId,

@@ -174,6 +174,30 @@ class LiveStore implements EmbeddedStore {
     return this.#call("appendLogs", entries);
   }
 
+  insertWaitpoints(items: readonly port.InsertWaitpoint[]): ReturnType<port.Store["insertWaitpoints"]> {
+    return this.#call("insertWaitpoints", items);
+  }
+
+  readWaitpoints(ids: readonly port.WaitpointRef[]): ReturnType<port.Store["readWaitpoints"]> {
+    return this.#call("readWaitpoints", ids);
+  }
+
+  endWaitpoints(items: readonly port.EndWaitpoint[]): ReturnType<port.Store["endWaitpoints"]> {
+    return this.#call("endWaitpoints", items);
+  }
+
+  settleWaitpoints(ids: readonly port.WaitpointRef[]): Promise<void> {
+    return this.#call("settleWaitpoints", ids);
+  }
+
+  findWaitpoints(query: port.FindWaitpoints): ReturnType<port.Store["findWaitpoints"]> {
+    return this.#call("findWaitpoints", query);
+  }
+
+  listTokens(query: port.TokenQuery): Promise<port.TokenPage> {
+    return this.#call("listTokens", query);
+  }
+
   openSession(session: SessionRecord): Promise<"opened" | "lapsed" | "superseded"> {
     return this.#call("openSession", session);
   }

@@ -11,6 +11,7 @@ import { RUN_COLUMNS, readRun, type StoredRun } from "./run-row.js";
 import { endLingeringOfRun } from "./slots.js";
 import { removeTag } from "./tags.js";
 import { purgeTokenUses } from "./token-uses.js";
+import { purgeWaitpoints } from "./waitpoints.js";
 
 export interface Purge {
   readonly nowMs: number;
@@ -38,6 +39,7 @@ export function purge(context: Context, { nowMs, finishedRunsKeptMs, limit }: Pu
     removed += 1;
   }
   purgeBatches(context, { nowMs, finishedRunsKeptMs, limit });
+  purgeWaitpoints(context, { nowMs, finishedRunsKeptMs, limit });
   purgeAnswers(context, nowMs, limit);
   purgeTokenUses(context, nowMs, limit);
   context.flush();

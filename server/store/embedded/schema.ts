@@ -158,8 +158,22 @@ CREATE INDEX batch_hits_run ON batch_hits (run);
 CREATE INDEX runs_batch_live ON runs (batch) WHERE batch IS NOT NULL AND place < 6;
 `;
 
+/** due: when it ends by itself, while it waits. owes: since when those who wait for it are to be woken. */
+const WAITPOINTS = `
+CREATE TABLE waitpoints (
+  row INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, env INTEGER NOT NULL, kind TEXT NOT NULL, status TEXT NOT NULL,
+  created_ms INTEGER NOT NULL, timeout_ms INTEGER NOT NULL, due_ms INTEGER, completed_ms INTEGER, owes_ms INTEGER, key_hash BLOB,
+  key_text TEXT, key_scope TEXT, key_expires_ms INTEGER, tags TEXT, request BLOB, output BLOB
+);
+CREATE UNIQUE INDEX waitpoints_key ON waitpoints (key_hash) WHERE key_hash IS NOT NULL;
+CREATE INDEX waitpoints_due ON waitpoints (due_ms) WHERE due_ms IS NOT NULL;
+CREATE INDEX waitpoints_owes ON waitpoints (owes_ms) WHERE owes_ms IS NOT NULL;
+CREATE INDEX waitpoints_completed ON waitpoints (completed_ms) WHERE completed_ms IS NOT NULL;
+CREATE INDEX waitpoints_list ON waitpoints (env, created_ms, id) WHERE kind = 'token';
+`;
+
 /** MIGRATIONS[n] leads from version n to n + 1. */
-const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS, WAITS, BATCHES];
+const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS, WAITS, BATCHES, WAITPOINTS];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

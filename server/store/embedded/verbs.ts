@@ -18,6 +18,14 @@ import { createSecretKey, listSecretKeys, readSecretKey, revokeSecretKey } from 
 import { closeSession, keepSessions, lapseSessions, listSessions, openSession } from "./sessions.js";
 import { endLingering } from "./slots.js";
 import { listTasks, registerTasks } from "./tasks.js";
+import {
+  endWaitpoints,
+  findWaitpoints,
+  insertWaitpoints,
+  listTokens,
+  readWaitpoints,
+  settleWaitpoints,
+} from "./waitpoints.js";
 
 /** Run inside a transaction of the writing connection. */
 const WRITE_VERBS = {
@@ -35,6 +43,9 @@ const WRITE_VERBS = {
   keepSessions,
   lapseSessions,
   closeSession,
+  insertWaitpoints,
+  endWaitpoints,
+  settleWaitpoints,
   registerTasks,
   changeQueue,
   createSecretKey,
@@ -53,6 +64,9 @@ const READ_VERBS = {
   readBatches,
   readBatchItems,
   findBatches,
+  readWaitpoints,
+  findWaitpoints,
+  listTokens,
   listTasks,
   listQueues,
   readQueue,

@@ -15,6 +15,7 @@ import type { QueueDoc, Settings } from "./settings.js";
 import type { SlotsDoc } from "./slots.js";
 import type { TaskDoc } from "./tasks.js";
 import type { TokenUseDoc } from "./token-uses.js";
+import type { WaitpointDoc } from "./waitpoints.js";
 
 /** Time and timers of this machine; the engine's clock fits. */
 export interface MachineClock {
@@ -52,6 +53,7 @@ export interface Context {
   readonly tasks: Table<TaskDoc>;
   readonly sessions: Table<SessionDoc>;
   readonly logs: Table<LogsDoc>;
+  readonly waitpoints: Table<WaitpointDoc>;
   readonly meta: Table<MetaDoc>;
 }
 

@@ -47,6 +47,13 @@ export async function createIndexes(context: Context): Promise<void> {
     context.keys.createIndexes([TTL, { name: "until", key: { untilMs: 1 } }]),
     context.answers.createIndexes([TTL, { name: "until", key: { untilMs: 1 } }]),
     context.metadataSources.createIndexes([TTL]),
+    context.waitpoints.createIndexes([
+      having("dueMs", { dueMs: 1 }, "due"),
+      having("owes", { owes: 1 }, "owes"),
+      having("completedAtMs", { completedAtMs: 1 }, "completed"),
+      { name: "list", key: { environment: 1, createdAtMs: -1, _id: -1 } },
+      { name: "list_tag", key: { environment: 1, tags: 1, createdAtMs: -1, _id: -1 } },
+    ]),
     context.tokenUses.createIndexes([TTL, { name: "forget", key: { forgetAtMs: 1 } }]),
     context.heads.createIndexes([
       { name: "open", key: { environment: 1, target: 1, pos: 1 }, partialFilterExpression: { open: true } },

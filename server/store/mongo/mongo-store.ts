@@ -39,6 +39,15 @@ import { type QueueDoc, Settings } from "./settings.js";
 import type { SlotsDoc } from "./slots.js";
 import { listTasks, registerTasks, type TaskDoc } from "./tasks.js";
 import type { TokenUseDoc } from "./token-uses.js";
+import {
+  endWaitpoints,
+  findWaitpoints,
+  insertWaitpoints,
+  listTokens,
+  readWaitpoints,
+  settleWaitpoints,
+  type WaitpointDoc,
+} from "./waitpoints.js";
 
 export interface MongoStoreOptions {
   /** `mongodb://` or `mongodb+srv://`. */
@@ -118,6 +127,7 @@ class LiveStore implements MongoStore {
       metadataSources: client.table<MetadataSourceDoc>("metadata_sources"),
       secretKeys: client.table<SecretKeyDoc>("secret_keys"),
       tokenUses: client.table<TokenUseDoc>("token_uses"),
+      waitpoints: client.table<WaitpointDoc>("waitpoints"),
       slots: client.table<SlotsDoc>("slots"),
       heads: client.table<HeadDoc>("heads"),
       tasks: client.table<TaskDoc>("tasks"),
@@ -272,6 +282,30 @@ class LiveStore implements MongoStore {
 
   appendLogs(entries: readonly port.AppendLogs[]): Promise<void> {
     return this.#call((context) => appendLogs(context, entries));
+  }
+
+  insertWaitpoints(items: readonly port.InsertWaitpoint[]): ReturnType<port.Store["insertWaitpoints"]> {
+    return this.#call((context) => insertWaitpoints(context, items));
+  }
+
+  readWaitpoints(ids: readonly port.WaitpointRef[]): ReturnType<port.Store["readWaitpoints"]> {
+    return this.#call((context) => readWaitpoints(context, ids));
+  }
+
+  endWaitpoints(items: readonly port.EndWaitpoint[]): ReturnType<port.Store["endWaitpoints"]> {
+    return this.#call((context) => endWaitpoints(context, items));
+  }
+
+  settleWaitpoints(ids: readonly port.WaitpointRef[]): Promise<void> {
+    return this.#call((context) => settleWaitpoints(context, ids));
+  }
+
+  findWaitpoints(query: port.FindWaitpoints): ReturnType<port.Store["findWaitpoints"]> {
+    return this.#call((context) => findWaitpoints(context, query));
+  }
+
+  listTokens(query: port.TokenQuery): Promise<port.TokenPage> {
+    return this.#call((context) => listTokens(context, query));
   }
 
   openSession(session: SessionRecord): ReturnType<port.Store["openSession"]> {

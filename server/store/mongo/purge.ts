@@ -13,6 +13,7 @@ import type { KeyDoc } from "./keys.js";
 import { partitionOf, type RunDoc, readState, slotHolder, WITHOUT_BODIES } from "./run-doc.js";
 import { freeSlots, type SlotsDoc } from "./slots.js";
 import type { TokenUseDoc } from "./token-uses.js";
+import { purgeWaitpoints } from "./waitpoints.js";
 
 type Purge = Parameters<Store["purge"]>[0];
 
@@ -28,6 +29,7 @@ export interface PurgeCursor {
 export async function purge(context: Context, cursor: PurgeCursor, params: Purge): Promise<number> {
   const { nowMs, limit } = params;
   const removed = await purgeRuns(context, params);
+  await purgeWaitpoints(context, params);
   await purgeAnswers(context, nowMs, limit);
   await purgeTokenUses(context, nowMs, limit);
   await purgeKeys(context, nowMs - KEY_LATER_MS, limit);

@@ -67,7 +67,7 @@ function fullName(queue: QueueReference): string {
   return queue.type === "task" ? `task/${queue.name}` : queue.name;
 }
 
-function instant(name: string, time: Date | number | undefined): Timestamp | undefined {
+export function instant(name: string, time: Date | number | undefined): Timestamp | undefined {
   if (time === undefined || time === null) return undefined;
   const date = new Date(time);
   if (!Number.isNaN(date.getTime())) return timestampFromDate(date);

@@ -103,6 +103,10 @@ export class Attempt implements RunningAttempt, RunContext {
     return this.#params.sessionId();
   }
 
+  nowMs(): number {
+    return this.#params.nowMs();
+  }
+
   isActive(): boolean {
     return !this.#isOver && this.#params.input.lease() !== undefined;
   }

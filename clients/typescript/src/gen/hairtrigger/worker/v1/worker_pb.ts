@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hairtrigger/worker/v1/worker.proto.
  */
 export const file_hairtrigger_worker_v1_worker: GenFile = /*@__PURE__*/
-  fileDesc("CiJoYWlydHJpZ2dlci93b3JrZXIvdjEvd29ya2VyLnByb3RvEhVoYWlydHJpZ2dlci53b3JrZXIudjEi6AIKBUhlbGxvEjQKCnNlc3Npb25faWQYASABKAlCILpIHcgBAXIYMhZec2Vzc2lvbl9bMC05YS16XXsyNn0kEiAKEGNvbm5lY3Rpb25fZXBvY2gYAiABKA1CBrpIA8gBARIwCghpZGVudGl0eRgDIAEoCzIeLmhhaXJ0cmlnZ2VyLnYxLldvcmtlcklkZW50aXR5EiAKEHByb3RvY29sX3ZlcnNpb24YBCABKAlCBrpIA8gBARI1CgV0YXNrcxgFIAMoCzImLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5UYXNrRGVjbGFyYXRpb24SNwoGcXVldWVzGAYgAygLMicuaGFpcnRyaWdnZXIud29ya2VyLnYxLlF1ZXVlRGVjbGFyYXRpb24SEwoLY29uY3VycmVuY3kYByABKA0SLgoEaGVsZBgIIAMoCzIgLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5IZWxkTGVhc2UiUAoJSGVsZExlYXNlEhgKBWxlYXNlGAEgASgMQgm6SAZ6BBABGEASEwoLaW50ZXJydXB0ZWQYAiABKAgSFAoMY29kZV9ydW5zX29uGAMgASgIIqgCCg9UYXNrRGVjbGFyYXRpb24SFwoCaWQYASABKAlCC7pICMgBAXIDGIACEhMKC2Rlc2NyaXB0aW9uGAIgASgJEjYKBXF1ZXVlGAMgASgLMicuaGFpcnRyaWdnZXIud29ya2VyLnYxLlF1ZXVlRGVjbGFyYXRpb24SKgoFcmV0cnkYBCABKAsyGy5oYWlydHJpZ2dlci52MS5SZXRyeVBvbGljeRILCgN0dGwYBSABKAkSIQoUbWF4X2R1cmF0aW9uX3NlY29uZHMYBiABKAVIAIgBARI6Cglpc29sYXRpb24YByABKA4yHS5oYWlydHJpZ2dlci52MS5UYXNrSXNvbGF0aW9uQgi6SAWCAQIQAUIXChVfbWF4X2R1cmF0aW9uX3NlY29uZHMiVgoQUXVldWVEZWNsYXJhdGlvbhIMCgRuYW1lGAEgASgJEh4KEWNvbmN1cnJlbmN5X2xpbWl0GAIgASgBSACIAQFCFAoSX2NvbmN1cnJlbmN5X2xpbWl0IjgKBkNyZWRpdBITCgtmcmVlX3BsYWNlcxgBIAEoDRIZChFyZWNlaXZlZF9zZXF1ZW5jZRgCIAEoBCKJAQoJSGVhcnRiZWF0Eg4KBm51bWJlchgBIAEoBBIZChFyZWNlaXZlZF9zZXF1ZW5jZRgCIAEoBBISCgpoZWxkX2NvdW50GAMgASgNEhUKDWhlbGRfY2hlY2tzdW0YBCABKAYSJgoOc3RhcnRlZF9sZWFzZXMYBSADKAxCDrpIC5IBCCIGegQQARhAIiMKB1N0YXJ0ZWQSGAoFbGVhc2UYASABKAxCCbpIBnoEEAEYQCKCAQoJQ29tcGxldGVkEhgKBWxlYXNlGAEgASgMQgm6SAZ6BBABGEASJwoGb3V0cHV0GAIgASgLMhcuaGFpcnRyaWdnZXIudjEuUGF5bG9hZBIyCg9hY3RpdmVfZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24izgEKBkZhaWxlZBIYCgVsZWFzZRgBIAEoDEIJukgGegQQARhAEjAKB2ZhaWx1cmUYAiABKAsyFy5oYWlydHJpZ2dlci52MS5GYWlsdXJlQga6SAPIAQESLgoLcmV0cnlfZGVsYXkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMbWF4X2F0dGVtcHRzGAQgASgNEjIKD2FjdGl2ZV9kdXJhdGlvbhgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKQAQoHV2FpdGluZxIYCgVsZWFzZRgBIAEoDEIJukgGegQQARhAEjcKC3dhaXRpbmdfZm9yGAIgASgLMhouaGFpcnRyaWdnZXIudjEuV2FpdGluZ0ZvckIGukgDyAEBEjIKD2FjdGl2ZV9kdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIhCgVFbmRlZBIYCgVsZWFzZRgBIAEoDEIJukgGegQQARhAInEKC0ludGVycnVwdGVkEhgKBWxlYXNlGAEgASgMQgm6SAZ6BBABGEASMgoPYWN0aXZlX2R1cmF0aW9uGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDGNvZGVfcnVuc19vbhgDIAEoCCJYCghUaW1lZE91dBIYCgVsZWFzZRgBIAEoDEIJukgGegQQARhAEjIKD2FjdGl2ZV9kdXJhdGlvbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKfAQoSTWV0YWRhdGFPcGVyYXRpb25zEikKBnJ1bl9pZBgBIAEoCUIZukgWchQyEl5ydW5fWzAtOWEtel17MjZ9JBIPCgdhdHRlbXB0GAIgASgNEhYKDmZpcnN0X3NlcXVlbmNlGAMgASgEEjUKCm9wZXJhdGlvbnMYBCADKAsyIS5oYWlydHJpZ2dlci52MS5NZXRhZGF0YU9wZXJhdGlvbiJgCgtSdW5Mb2dMaW5lcxIpCgZydW5faWQYASABKAlCGbpIFnIUMhJecnVuX1swLTlhLXpdezI2fSQSJgoFbGluZXMYAiADKAsyFy5oYWlydHJpZ2dlci52MS5Mb2dMaW5lIs0ECgdXZWxjb21lEhIKCnNlc3Npb25faWQYASABKAkSEQoJc2VydmVyX2lkGAIgASgJEhgKEHByb3RvY29sX3ZlcnNpb24YAyABKAkSEwoLZW52aXJvbm1lbnQYBCABKAkSNQoSaGVhcnRiZWF0X2ludGVydmFsGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjIKD3Nlc3Npb25fdGltZW91dBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIyCg9waWNrX3VwX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMgoPc2lsZW5jZV90aW1lb3V0GAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjIKD3JlY29ubmVjdF9hZnRlchgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgtmZW5jZV9hZnRlchgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgxjYW5jZWxfZ3JhY2UYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNAoRc2hvcnRfcmV0cnlfbGltaXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoQaW5saW5lX2J5dGVzX21heBgNIAEoAxIYChBvdXRwdXRfYnl0ZXNfbWF4GA4gASgDEhoKEm1ldGFkYXRhX2J5dGVzX21heBgPIAEoAyLIAwoKQXNzaWdubWVudBINCgVsZWFzZRgBIAEoDBIOCgZydW5faWQYAiABKAkSDAoEc3BlYxgDIAEoDBIPCgdhdHRlbXB0GAQgASgNEhQKDG1heF9hdHRlbXB0cxgFIAEoDRIhChRtYXhfZHVyYXRpb25fc2Vjb25kcxgGIAEoBUgAiAEBEhUKDWNvbmZpcm1fZmlyc3QYByABKAgSEAoIcXVldWVfaWQYCCABKAkSEgoKcXVldWVfbmFtZRgJIAEoCRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKc3RhcnRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEdGFncxgMIAMoCRIVCg1tZXRhZGF0YV9qc29uGA0gASgJEjAKDWFjdGl2ZV9iZWZvcmUYDiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHQoVcGF5bG9hZF9wcmVzaWduZWRfdXJsGA8gASgJEhYKDnJlam9pbl9hdHRlbXB0GBAgASgNQhcKFV9tYXhfZHVyYXRpb25fc2Vjb25kcyKKAQoGUmVzdW1lEg0KBWxlYXNlGAEgASgMEg4KBnJ1bl9pZBgCIAEoCRIVCg1jb25maXJtX2ZpcnN0GAMgASgIEhUKDXdhaXRpbmdfbGVhc2UYBCABKAwSMwoHb3V0Y29tZRgFIAEoCzIiLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5XYWl0T3V0Y29tZSJKCgtXYWl0T3V0Y29tZRIwCgNydW4YASABKAsyIS5oYWlydHJpZ2dlci53b3JrZXIudjEuQXdhaXRlZFJ1bkgAQgkKB291dGNvbWUiqQEKCkF3YWl0ZWRSdW4SDgoGcnVuX2lkGAEgASgJEg8KB3Rhc2tfaWQYAiABKAkSKQoGc3RhdHVzGAMgASgOMhkuaGFpcnRyaWdnZXIudjEuUnVuU3RhdHVzEicKBm91dHB1dBgEIAEoCzIXLmhhaXJ0cmlnZ2VyLnYxLlBheWxvYWQSJgoFZXJyb3IYBSABKAsyFy5oYWlydHJpZ2dlci52MS5GYWlsdXJlIjoKCUNhbmNlbFJ1bhINCgVsZWFzZRgBIAEoDBIOCgZydW5faWQYAiABKAkSDgoGcmVhc29uGAMgASgJIlEKBVJldHJ5Eg0KBWxlYXNlGAEgASgMEg8KB2F0dGVtcHQYAiABKA0SKAoFZGVsYXkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iCgoIRmluaXNoZWQiCgoIUmVsZWFzZWQiBgoER29PbiINCgtLZWVwV2FpdGluZyKYAwoPQWNrbm93bGVkZ2VtZW50Eg0KBWxlYXNlGAEgASgMEi0KBXJldHJ5GAIgASgLMhwuaGFpcnRyaWdnZXIud29ya2VyLnYxLlJldHJ5SAASMwoIZmluaXNoZWQYAyABKAsyHy5oYWlydHJpZ2dlci53b3JrZXIudjEuRmluaXNoZWRIABIzCghyZWxlYXNlZBgEIAEoCzIfLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5SZWxlYXNlZEgAEiwKBWdvX29uGAUgASgLMhsuaGFpcnRyaWdnZXIud29ya2VyLnYxLkdvT25IABI6CgxrZWVwX3dhaXRpbmcYBiABKAsyIi5oYWlydHJpZ2dlci53b3JrZXIudjEuS2VlcFdhaXRpbmdIABIyCgZjYW5jZWwYByABKAsyIC5oYWlydHJpZ2dlci53b3JrZXIudjEuQ2FuY2VsUnVuSAASMAoEbG9zdBgIIAEoCzIgLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5Mb3N0TGVhc2VIAEINCgtpbnN0cnVjdGlvbiIqCglMb3N0TGVhc2USDQoFbGVhc2UYASABKAwSDgoGcmVhc29uGAIgASgJIh4KDEhlYXJ0YmVhdEFjaxIOCgZudW1iZXIYASABKAQiyQMKD0hlbGRJbnN0cnVjdGlvbhINCgVsZWFzZRgBIAEoDBIsCgVnb19vbhgCIAEoCzIbLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5Hb09uSAASOgoMa2VlcF93YWl0aW5nGAMgASgLMiIuaGFpcnRyaWdnZXIud29ya2VyLnYxLktlZXBXYWl0aW5nSAASLwoGcmVzdW1lGAQgASgLMh0uaGFpcnRyaWdnZXIud29ya2VyLnYxLlJlc3VtZUgAEi0KBXJldHJ5GAUgASgLMhwuaGFpcnRyaWdnZXIud29ya2VyLnYxLlJldHJ5SAASMgoGY2FuY2VsGAYgASgLMiAuaGFpcnRyaWdnZXIud29ya2VyLnYxLkNhbmNlbFJ1bkgAEjMKCGZpbmlzaGVkGAcgASgLMh8uaGFpcnRyaWdnZXIud29ya2VyLnYxLkZpbmlzaGVkSAASMwoIcmVsZWFzZWQYCCABKAsyHy5oYWlydHJpZ2dlci53b3JrZXIudjEuUmVsZWFzZWRIABIwCgRsb3N0GAkgASgLMiAuaGFpcnRyaWdnZXIud29ya2VyLnYxLkxvc3RMZWFzZUgAQg0KC2luc3RydWN0aW9uIjEKBURyYWluEigKBWdyYWNlGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIm8KF01ldGFkYXRhQWNrbm93bGVkZ2VtZW50Eg4KBnJ1bl9pZBgBIAEoCRIPCgdhdHRlbXB0GAIgASgNEhAKCHNlcXVlbmNlGAMgASgEEiEKBWVycm9yGAQgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNCbwoZZGV2LmhhaXJ0cmlnZ2VyLndvcmtlci52MVABWlBnaXRodWIuY29tL2hhaXJ0cmlnZ2VyL2hhaXJ0cmlnZ2VyL2NsaWVudHMvZ28vZ2VuL2hhaXJ0cmlnZ2VyL3dvcmtlci92MTt3b3JrZXJ2MWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status, file_hairtrigger_v1_payload, file_hairtrigger_v1_run, file_hairtrigger_v1_task]);
+  fileDesc("CiJoYWlydHJpZ2dlci93b3JrZXIvdjEvd29ya2VyLnByb3RvEhVoYWlydHJpZ2dlci53b3JrZXIudjEi6AIKBUhlbGxvEjQKCnNlc3Npb25faWQYASABKAlCILpIHcgBAXIYMhZec2Vzc2lvbl9bMC05YS16XXsyNn0kEiAKEGNvbm5lY3Rpb25fZXBvY2gYAiABKA1CBrpIA8gBARIwCghpZGVudGl0eRgDIAEoCzIeLmhhaXJ0cmlnZ2VyLnYxLldvcmtlcklkZW50aXR5EiAKEHByb3RvY29sX3ZlcnNpb24YBCABKAlCBrpIA8gBARI1CgV0YXNrcxgFIAMoCzImLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5UYXNrRGVjbGFyYXRpb24SNwoGcXVldWVzGAYgAygLMicuaGFpcnRyaWdnZXIud29ya2VyLnYxLlF1ZXVlRGVjbGFyYXRpb24SEwoLY29uY3VycmVuY3kYByABKA0SLgoEaGVsZBgIIAMoCzIgLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5IZWxkTGVhc2UiUAoJSGVsZExlYXNlEhgKBWxlYXNlGAEgASgMQgm6SAZ6BBABGEASEwoLaW50ZXJydXB0ZWQYAiABKAgSFAoMY29kZV9ydW5zX29uGAMgASgIIqgCCg9UYXNrRGVjbGFyYXRpb24SFwoCaWQYASABKAlCC7pICMgBAXIDGIACEhMKC2Rlc2NyaXB0aW9uGAIgASgJEjYKBXF1ZXVlGAMgASgLMicuaGFpcnRyaWdnZXIud29ya2VyLnYxLlF1ZXVlRGVjbGFyYXRpb24SKgoFcmV0cnkYBCABKAsyGy5oYWlydHJpZ2dlci52MS5SZXRyeVBvbGljeRILCgN0dGwYBSABKAkSIQoUbWF4X2R1cmF0aW9uX3NlY29uZHMYBiABKAVIAIgBARI6Cglpc29sYXRpb24YByABKA4yHS5oYWlydHJpZ2dlci52MS5UYXNrSXNvbGF0aW9uQgi6SAWCAQIQAUIXChVfbWF4X2R1cmF0aW9uX3NlY29uZHMiVgoQUXVldWVEZWNsYXJhdGlvbhIMCgRuYW1lGAEgASgJEh4KEWNvbmN1cnJlbmN5X2xpbWl0GAIgASgBSACIAQFCFAoSX2NvbmN1cnJlbmN5X2xpbWl0IjgKBkNyZWRpdBITCgtmcmVlX3BsYWNlcxgBIAEoDRIZChFyZWNlaXZlZF9zZXF1ZW5jZRgCIAEoBCKJAQoJSGVhcnRiZWF0Eg4KBm51bWJlchgBIAEoBBIZChFyZWNlaXZlZF9zZXF1ZW5jZRgCIAEoBBISCgpoZWxkX2NvdW50GAMgASgNEhUKDWhlbGRfY2hlY2tzdW0YBCABKAYSJgoOc3RhcnRlZF9sZWFzZXMYBSADKAxCDrpIC5IBCCIGegQQARhAIiMKB1N0YXJ0ZWQSGAoFbGVhc2UYASABKAxCCbpIBnoEEAEYQCKCAQoJQ29tcGxldGVkEhgKBWxlYXNlGAEgASgMQgm6SAZ6BBABGEASJwoGb3V0cHV0GAIgASgLMhcuaGFpcnRyaWdnZXIudjEuUGF5bG9hZBIyCg9hY3RpdmVfZHVyYXRpb24YAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24izgEKBkZhaWxlZBIYCgVsZWFzZRgBIAEoDEIJukgGegQQARhAEjAKB2ZhaWx1cmUYAiABKAsyFy5oYWlydHJpZ2dlci52MS5GYWlsdXJlQga6SAPIAQESLgoLcmV0cnlfZGVsYXkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMbWF4X2F0dGVtcHRzGAQgASgNEjIKD2FjdGl2ZV9kdXJhdGlvbhgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKQAQoHV2FpdGluZxIYCgVsZWFzZRgBIAEoDEIJukgGegQQARhAEjcKC3dhaXRpbmdfZm9yGAIgASgLMhouaGFpcnRyaWdnZXIudjEuV2FpdGluZ0ZvckIGukgDyAEBEjIKD2FjdGl2ZV9kdXJhdGlvbhgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIhCgVFbmRlZBIYCgVsZWFzZRgBIAEoDEIJukgGegQQARhAInEKC0ludGVycnVwdGVkEhgKBWxlYXNlGAEgASgMQgm6SAZ6BBABGEASMgoPYWN0aXZlX2R1cmF0aW9uGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDGNvZGVfcnVuc19vbhgDIAEoCCJYCghUaW1lZE91dBIYCgVsZWFzZRgBIAEoDEIJukgGegQQARhAEjIKD2FjdGl2ZV9kdXJhdGlvbhgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKfAQoSTWV0YWRhdGFPcGVyYXRpb25zEikKBnJ1bl9pZBgBIAEoCUIZukgWchQyEl5ydW5fWzAtOWEtel17MjZ9JBIPCgdhdHRlbXB0GAIgASgNEhYKDmZpcnN0X3NlcXVlbmNlGAMgASgEEjUKCm9wZXJhdGlvbnMYBCADKAsyIS5oYWlydHJpZ2dlci52MS5NZXRhZGF0YU9wZXJhdGlvbiJgCgtSdW5Mb2dMaW5lcxIpCgZydW5faWQYASABKAlCGbpIFnIUMhJecnVuX1swLTlhLXpdezI2fSQSJgoFbGluZXMYAiADKAsyFy5oYWlydHJpZ2dlci52MS5Mb2dMaW5lIs0ECgdXZWxjb21lEhIKCnNlc3Npb25faWQYASABKAkSEQoJc2VydmVyX2lkGAIgASgJEhgKEHByb3RvY29sX3ZlcnNpb24YAyABKAkSEwoLZW52aXJvbm1lbnQYBCABKAkSNQoSaGVhcnRiZWF0X2ludGVydmFsGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjIKD3Nlc3Npb25fdGltZW91dBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIyCg9waWNrX3VwX3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SMgoPc2lsZW5jZV90aW1lb3V0GAggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjIKD3JlY29ubmVjdF9hZnRlchgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgtmZW5jZV9hZnRlchgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgxjYW5jZWxfZ3JhY2UYCyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SNAoRc2hvcnRfcmV0cnlfbGltaXQYDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoQaW5saW5lX2J5dGVzX21heBgNIAEoAxIYChBvdXRwdXRfYnl0ZXNfbWF4GA4gASgDEhoKEm1ldGFkYXRhX2J5dGVzX21heBgPIAEoAyLIAwoKQXNzaWdubWVudBINCgVsZWFzZRgBIAEoDBIOCgZydW5faWQYAiABKAkSDAoEc3BlYxgDIAEoDBIPCgdhdHRlbXB0GAQgASgNEhQKDG1heF9hdHRlbXB0cxgFIAEoDRIhChRtYXhfZHVyYXRpb25fc2Vjb25kcxgGIAEoBUgAiAEBEhUKDWNvbmZpcm1fZmlyc3QYByABKAgSEAoIcXVldWVfaWQYCCABKAkSEgoKcXVldWVfbmFtZRgJIAEoCRIvCgtjcmVhdGVfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKc3RhcnRfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEdGFncxgMIAMoCRIVCg1tZXRhZGF0YV9qc29uGA0gASgJEjAKDWFjdGl2ZV9iZWZvcmUYDiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SHQoVcGF5bG9hZF9wcmVzaWduZWRfdXJsGA8gASgJEhYKDnJlam9pbl9hdHRlbXB0GBAgASgNQhcKFV9tYXhfZHVyYXRpb25fc2Vjb25kcyKKAQoGUmVzdW1lEg0KBWxlYXNlGAEgASgMEg4KBnJ1bl9pZBgCIAEoCRIVCg1jb25maXJtX2ZpcnN0GAMgASgIEhUKDXdhaXRpbmdfbGVhc2UYBCABKAwSMwoHb3V0Y29tZRgFIAEoCzIiLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5XYWl0T3V0Y29tZSKAAQoLV2FpdE91dGNvbWUSMAoDcnVuGAEgASgLMiEuaGFpcnRyaWdnZXIud29ya2VyLnYxLkF3YWl0ZWRSdW5IABI0CgV0b2tlbhgCIAEoCzIjLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5Bd2FpdGVkVG9rZW5IAEIJCgdvdXRjb21lIpEBCgxBd2FpdGVkVG9rZW4SEAoIdG9rZW5faWQYASABKAkSFAoMaXNfdGltZWRfb3V0GAIgASgIEjAKDHRpbWVvdXRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoGb3V0cHV0GAQgASgLMhcuaGFpcnRyaWdnZXIudjEuUGF5bG9hZCKpAQoKQXdhaXRlZFJ1bhIOCgZydW5faWQYASABKAkSDwoHdGFza19pZBgCIAEoCRIpCgZzdGF0dXMYAyABKA4yGS5oYWlydHJpZ2dlci52MS5SdW5TdGF0dXMSJwoGb3V0cHV0GAQgASgLMhcuaGFpcnRyaWdnZXIudjEuUGF5bG9hZBImCgVlcnJvchgFIAEoCzIXLmhhaXJ0cmlnZ2VyLnYxLkZhaWx1cmUiOgoJQ2FuY2VsUnVuEg0KBWxlYXNlGAEgASgMEg4KBnJ1bl9pZBgCIAEoCRIOCgZyZWFzb24YAyABKAkiUQoFUmV0cnkSDQoFbGVhc2UYASABKAwSDwoHYXR0ZW1wdBgCIAEoDRIoCgVkZWxheRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiIKCghGaW5pc2hlZCIKCghSZWxlYXNlZCIGCgRHb09uIg0KC0tlZXBXYWl0aW5nIpgDCg9BY2tub3dsZWRnZW1lbnQSDQoFbGVhc2UYASABKAwSLQoFcmV0cnkYAiABKAsyHC5oYWlydHJpZ2dlci53b3JrZXIudjEuUmV0cnlIABIzCghmaW5pc2hlZBgDIAEoCzIfLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5GaW5pc2hlZEgAEjMKCHJlbGVhc2VkGAQgASgLMh8uaGFpcnRyaWdnZXIud29ya2VyLnYxLlJlbGVhc2VkSAASLAoFZ29fb24YBSABKAsyGy5oYWlydHJpZ2dlci53b3JrZXIudjEuR29PbkgAEjoKDGtlZXBfd2FpdGluZxgGIAEoCzIiLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5LZWVwV2FpdGluZ0gAEjIKBmNhbmNlbBgHIAEoCzIgLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5DYW5jZWxSdW5IABIwCgRsb3N0GAggASgLMiAuaGFpcnRyaWdnZXIud29ya2VyLnYxLkxvc3RMZWFzZUgAQg0KC2luc3RydWN0aW9uIioKCUxvc3RMZWFzZRINCgVsZWFzZRgBIAEoDBIOCgZyZWFzb24YAiABKAkiHgoMSGVhcnRiZWF0QWNrEg4KBm51bWJlchgBIAEoBCLJAwoPSGVsZEluc3RydWN0aW9uEg0KBWxlYXNlGAEgASgMEiwKBWdvX29uGAIgASgLMhsuaGFpcnRyaWdnZXIud29ya2VyLnYxLkdvT25IABI6CgxrZWVwX3dhaXRpbmcYAyABKAsyIi5oYWlydHJpZ2dlci53b3JrZXIudjEuS2VlcFdhaXRpbmdIABIvCgZyZXN1bWUYBCABKAsyHS5oYWlydHJpZ2dlci53b3JrZXIudjEuUmVzdW1lSAASLQoFcmV0cnkYBSABKAsyHC5oYWlydHJpZ2dlci53b3JrZXIudjEuUmV0cnlIABIyCgZjYW5jZWwYBiABKAsyIC5oYWlydHJpZ2dlci53b3JrZXIudjEuQ2FuY2VsUnVuSAASMwoIZmluaXNoZWQYByABKAsyHy5oYWlydHJpZ2dlci53b3JrZXIudjEuRmluaXNoZWRIABIzCghyZWxlYXNlZBgIIAEoCzIfLmhhaXJ0cmlnZ2VyLndvcmtlci52MS5SZWxlYXNlZEgAEjAKBGxvc3QYCSABKAsyIC5oYWlydHJpZ2dlci53b3JrZXIudjEuTG9zdExlYXNlSABCDQoLaW5zdHJ1Y3Rpb24iMQoFRHJhaW4SKAoFZ3JhY2UYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ibwoXTWV0YWRhdGFBY2tub3dsZWRnZW1lbnQSDgoGcnVuX2lkGAEgASgJEg8KB2F0dGVtcHQYAiABKA0SEAoIc2VxdWVuY2UYAyABKAQSIQoFZXJyb3IYBCABKAsyEi5nb29nbGUucnBjLlN0YXR1c0JvChlkZXYuaGFpcnRyaWdnZXIud29ya2VyLnYxUAFaUGdpdGh1Yi5jb20vaGFpcnRyaWdnZXIvaGFpcnRyaWdnZXIvY2xpZW50cy9nby9nZW4vaGFpcnRyaWdnZXIvd29ya2VyL3YxO3dvcmtlcnYxYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_google_rpc_status, file_hairtrigger_v1_payload, file_hairtrigger_v1_run, file_hairtrigger_v1_task]);
 
 /**
  * The first message of every connection: who the worker is, what it serves, and what it still holds. Sent again on the
@@ -440,7 +440,7 @@ export type Waiting = Message<"hairtrigger.worker.v1.Waiting"> & {
   lease: Uint8Array;
 
   /**
-   * What it waits for.
+   * What it waits for: a run, or a waitpoint by its id (an instant is made by `CreateTimer` first).
    *
    * @generated from field: hairtrigger.v1.WaitingFor waiting_for = 2;
    */
@@ -911,7 +911,7 @@ export type Resume = Message<"hairtrigger.worker.v1.Resume"> & {
 
   /**
    * What came of that which it waited for. Unset: it is large, or not known here, and has to be asked for
-   * (`RetrieveRun`).
+   * (`RetrieveRun`, `RetrieveToken`). Of an instant there is nothing to say.
    *
    * @generated from field: hairtrigger.worker.v1.WaitOutcome outcome = 5;
    */
@@ -944,6 +944,14 @@ export type WaitOutcome = Message<"hairtrigger.worker.v1.WaitOutcome"> & {
      */
     value: AwaitedRun;
     case: "run";
+  } | {
+    /**
+     * A token has been completed, or has timed out.
+     *
+     * @generated from field: hairtrigger.worker.v1.AwaitedToken token = 2;
+     */
+    value: AwaitedToken;
+    case: "token";
   } | { case: undefined; value?: undefined };
 };
 
@@ -953,6 +961,48 @@ export type WaitOutcome = Message<"hairtrigger.worker.v1.WaitOutcome"> & {
  */
 export const WaitOutcomeSchema: GenMessage<WaitOutcome> = /*@__PURE__*/
   messageDesc(file_hairtrigger_worker_v1_worker, 18);
+
+/**
+ * How an awaited token ended.
+ *
+ * @generated from message hairtrigger.worker.v1.AwaitedToken
+ */
+export type AwaitedToken = Message<"hairtrigger.worker.v1.AwaitedToken"> & {
+  /**
+   * The token.
+   *
+   * @generated from field: string token_id = 1;
+   */
+  tokenId: string;
+
+  /**
+   * Its time came before anybody completed it.
+   *
+   * @generated from field: bool is_timed_out = 2;
+   */
+  isTimedOut: boolean;
+
+  /**
+   * That time.
+   *
+   * @generated from field: google.protobuf.Timestamp timeout_time = 3;
+   */
+  timeoutTime?: Timestamp | undefined;
+
+  /**
+   * What it was completed with. Unset: `undefined`, or it has timed out.
+   *
+   * @generated from field: hairtrigger.v1.Payload output = 4;
+   */
+  output?: Payload | undefined;
+};
+
+/**
+ * Describes the message hairtrigger.worker.v1.AwaitedToken.
+ * Use `create(AwaitedTokenSchema)` to create a new message.
+ */
+export const AwaitedTokenSchema: GenMessage<AwaitedToken> = /*@__PURE__*/
+  messageDesc(file_hairtrigger_worker_v1_worker, 19);
 
 /**
  * How an awaited run ended.
@@ -1001,7 +1051,7 @@ export type AwaitedRun = Message<"hairtrigger.worker.v1.AwaitedRun"> & {
  * Use `create(AwaitedRunSchema)` to create a new message.
  */
 export const AwaitedRunSchema: GenMessage<AwaitedRun> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 19);
+  messageDesc(file_hairtrigger_worker_v1_worker, 20);
 
 /**
  * The run was cancelled: abort its signal. Whatever it reports from now on is dropped; the lease is held until an
@@ -1037,7 +1087,7 @@ export type CancelRun = Message<"hairtrigger.worker.v1.CancelRun"> & {
  * Use `create(CancelRunSchema)` to create a new message.
  */
 export const CancelRunSchema: GenMessage<CancelRun> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 20);
+  messageDesc(file_hairtrigger_worker_v1_worker, 21);
 
 /**
  * Another attempt of the same run in the same worker. It needs no confirmation: the worker holds `lease` in place of
@@ -1073,7 +1123,7 @@ export type Retry = Message<"hairtrigger.worker.v1.Retry"> & {
  * Use `create(RetrySchema)` to create a new message.
  */
 export const RetrySchema: GenMessage<Retry> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 21);
+  messageDesc(file_hairtrigger_worker_v1_worker, 22);
 
 /**
  * It is recorded and over; the lease is no longer held. Also the answer to a report that came too late to change
@@ -1089,7 +1139,7 @@ export type Finished = Message<"hairtrigger.worker.v1.Finished"> & {
  * Use `create(FinishedSchema)` to create a new message.
  */
 export const FinishedSchema: GenMessage<Finished> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 22);
+  messageDesc(file_hairtrigger_worker_v1_worker, 23);
 
 /**
  * The run is queued again, for this worker or another; the lease is no longer held.
@@ -1104,7 +1154,7 @@ export type Released = Message<"hairtrigger.worker.v1.Released"> & {
  * Use `create(ReleasedSchema)` to create a new message.
  */
 export const ReleasedSchema: GenMessage<Released> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 23);
+  messageDesc(file_hairtrigger_worker_v1_worker, 24);
 
 /**
  * The lease stands: start, or go on.
@@ -1119,7 +1169,7 @@ export type GoOn = Message<"hairtrigger.worker.v1.GoOn"> & {
  * Use `create(GoOnSchema)` to create a new message.
  */
 export const GoOnSchema: GenMessage<GoOn> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 24);
+  messageDesc(file_hairtrigger_worker_v1_worker, 25);
 
 /**
  * The wait is recorded; keep the continuation until a `Resume` comes. The lease stands.
@@ -1134,7 +1184,7 @@ export type KeepWaiting = Message<"hairtrigger.worker.v1.KeepWaiting"> & {
  * Use `create(KeepWaitingSchema)` to create a new message.
  */
 export const KeepWaitingSchema: GenMessage<KeepWaiting> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 25);
+  messageDesc(file_hairtrigger_worker_v1_worker, 26);
 
 /**
  * The answer to a report: it is durable or, with `lost`, refused, and this follows. Every report gets exactly one;
@@ -1220,7 +1270,7 @@ export type Acknowledgement = Message<"hairtrigger.worker.v1.Acknowledgement"> &
  * Use `create(AcknowledgementSchema)` to create a new message.
  */
 export const AcknowledgementSchema: GenMessage<Acknowledgement> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 26);
+  messageDesc(file_hairtrigger_worker_v1_worker, 27);
 
 /**
  * A lease that is no longer valid: abort the run's signal, drop its continuation and make no further call for it.
@@ -1249,7 +1299,7 @@ export type LostLease = Message<"hairtrigger.worker.v1.LostLease"> & {
  * Use `create(LostLeaseSchema)` to create a new message.
  */
 export const LostLeaseSchema: GenMessage<LostLease> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 27);
+  messageDesc(file_hairtrigger_worker_v1_worker, 28);
 
 /**
  * The server has received a heartbeat and stored its effect.
@@ -1270,7 +1320,7 @@ export type HeartbeatAck = Message<"hairtrigger.worker.v1.HeartbeatAck"> & {
  * Use `create(HeartbeatAckSchema)` to create a new message.
  */
 export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 28);
+  messageDesc(file_hairtrigger_worker_v1_worker, 29);
 
 /**
  * What the record says about a lease that the worker listed in its hello.
@@ -1362,7 +1412,7 @@ export type HeldInstruction = Message<"hairtrigger.worker.v1.HeldInstruction"> &
  * Use `create(HeldInstructionSchema)` to create a new message.
  */
 export const HeldInstructionSchema: GenMessage<HeldInstruction> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 29);
+  messageDesc(file_hairtrigger_worker_v1_worker, 30);
 
 /**
  * The server is about to stop: open another connection, to any server, and go on there. The session and its leases
@@ -1384,7 +1434,7 @@ export type Drain = Message<"hairtrigger.worker.v1.Drain"> & {
  * Use `create(DrainSchema)` to create a new message.
  */
 export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 30);
+  messageDesc(file_hairtrigger_worker_v1_worker, 31);
 
 /**
  * Metadata operations were taken, or refused for good; either way they are not to be sent again.
@@ -1427,5 +1477,5 @@ export type MetadataAcknowledgement = Message<"hairtrigger.worker.v1.MetadataAck
  * Use `create(MetadataAcknowledgementSchema)` to create a new message.
  */
 export const MetadataAcknowledgementSchema: GenMessage<MetadataAcknowledgement> = /*@__PURE__*/
-  messageDesc(file_hairtrigger_worker_v1_worker, 31);
+  messageDesc(file_hairtrigger_worker_v1_worker, 32);
 
