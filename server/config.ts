@@ -3,7 +3,6 @@
  * was got; secrets are never repeated. `docs/operating/configuration.md` lists the same settings, and a test holds the two together.
  */
 import { resolve } from "node:path";
-import * as z from "zod";
 import { keyEnvironment } from "./auth/secret-keys.js";
 import { formatSeconds, parseDuration } from "./domain/duration.js";
 import { shown } from "./domain/error.js";
@@ -69,16 +68,14 @@ interface Kind<T> {
   readonly complain?: (text: string) => string | undefined;
 }
 
-function setting<T>(kind: Kind<T>): z.ZodType<T | undefined, string | undefined> {
-  const parsed = z.string().transform((text, context) => {
-    const value = kind.parse(text);
-    if (value !== undefined) return value;
-    const got = kind.isSecret === true ? "something else" : `"${shown(text)}"`;
-    const message = kind.complain?.(text) ?? `expected ${kind.expected}, got ${got}`;
-    context.issues.push({ code: "custom", message, input: undefined });
-    return z.NEVER;
-  });
-  return parsed.optional();
+/** A setting that may be unset. */
+function setting<T>(kind: Kind<T>): Kind<T> {
+  return kind;
+}
+
+function mistakeOf({ expected, isSecret, complain }: Kind<unknown>, text: string): string {
+  const got = isSecret === true ? "something else" : `"${shown(text)}"`;
+  return complain?.(text) ?? `expected ${expected}, got ${got}`;
 }
 
 const address: Kind<ListenAddress> = {
@@ -206,7 +203,7 @@ const YEAR_MS = 365 * DAY_MS;
 const BYTES_MAX = 20 * MIB;
 
 /** THE SETTINGS. Unset and empty are the same: the default. */
-const schema = z.object({
+const schema = {
   HAIRTRIGGER_LISTEN: setting(address),
   HAIRTRIGGER_STORE: setting(storeAddress),
   HAIRTRIGGER_KEYS: setting(keyList),
@@ -233,13 +230,16 @@ const schema = z.object({
   HAIRTRIGGER_SESSION_TIMEOUT: setting(duration(3 * SECOND_MS, HOUR_MS)),
   HAIRTRIGGER_PICK_UP_TIMEOUT: setting(duration(SECOND_MS, HOUR_MS)),
   HAIRTRIGGER_CANCEL_GRACE: setting(duration(0, HOUR_MS)),
-});
+};
 
-type Settings = z.output<typeof schema>;
-export type SettingName = keyof Settings;
+export type SettingName = keyof typeof schema;
+type Settings = {
+  readonly [Name in SettingName]: (typeof schema)[Name] extends Kind<infer T> ? T | undefined : never;
+};
 
 /** Names of all settings, in the order of the page that explains them. */
-export const SETTING_NAMES: readonly SettingName[] = schema.keyof().options;
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the keys of a constant
+export const SETTING_NAMES = Object.keys(schema) as readonly SettingName[];
 
 const DEFAULT_LISTEN: ListenAddress = { host: "127.0.0.1", port: 7_470 };
 const DEFAULT_STORE = "./.hairtrigger";
@@ -256,18 +256,17 @@ export type Environment = Readonly<Record<string, string | undefined>>;
  * @throws ConfigError with every mistake.
  */
 export function readConfig(environment: Environment = process.env, workingDirectory: string = process.cwd()): Config {
-  const given = Object.fromEntries(SETTING_NAMES.map((name) => [name, environment[name]?.trim() || undefined]));
-  const parsed = schema.safeParse(given);
-  const mistakes = parsed.success
-    ? []
-    : parsed.error.issues.map(({ path: [name], message }) => `${String(name)}: ${message}`);
+  const given: Readonly<Partial<Record<SettingName, string>>> = Object.fromEntries(
+    SETTING_NAMES.map((name) => [name, environment[name]?.trim() || undefined]),
+  );
+  const mistakes: string[] = [];
+  const data = parseSettings(given, mistakes);
   const [cert, key] = [given.HAIRTRIGGER_TLS_CERT, given.HAIRTRIGGER_TLS_KEY];
   if (cert === undefined && key !== undefined) mistakes.push(missing("HAIRTRIGGER_TLS_CERT", "HAIRTRIGGER_TLS_KEY"));
   if (cert !== undefined && key === undefined) mistakes.push(missing("HAIRTRIGGER_TLS_KEY", "HAIRTRIGGER_TLS_CERT"));
   const isShared = MONGO.test(given.HAIRTRIGGER_STORE ?? "");
-  if (!parsed.success || mistakes.length > 0) throw new ConfigError(mistakes);
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
 
-  const { data } = parsed;
   return Object.freeze({
     listen: data.HAIRTRIGGER_LISTEN ?? DEFAULT_LISTEN,
     storeDirectory: resolve(workingDirectory, (isShared ? undefined : data.HAIRTRIGGER_STORE) ?? DEFAULT_STORE),
@@ -287,6 +286,19 @@ export function readConfig(environment: Environment = process.env, workingDirect
     limits: Object.freeze(limitsOf(data)),
     unknown: unknownNames(environment),
   });
+}
+
+/** The values of all settings; what is wrong is added to the mistakes. */
+function parseSettings(given: Readonly<Partial<Record<SettingName, string>>>, mistakes: string[]): Settings {
+  const values = SETTING_NAMES.map((name) => {
+    const text = given[name];
+    const kind: Kind<unknown> = schema[name];
+    const value = text === undefined ? undefined : kind.parse(text);
+    if (text !== undefined && value === undefined) mistakes.push(`${name}: ${mistakeOf(kind, text)}`);
+    return [name, value] as const;
+  });
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every name with what its own kind parsed
+  return Object.fromEntries(values) as Settings;
 }
 
 function missing(name: string, other: string): string {

@@ -78,7 +78,7 @@ export const ROOMS: readonly Room[] = [
     name: "config",
     at: ["server/config.ts"],
     imports: ["server/domain/", "server/auth/secret-keys.ts"],
-    packages: ["node:*", "zod"],
+    packages: ["node:*"],
   },
   {
     name: "app",

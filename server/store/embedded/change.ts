@@ -14,9 +14,7 @@ import type { Assigned } from "./shape.js";
 import { addTags, removeTag } from "./tags.js";
 
 export function changeRuns(context: Context, changes: readonly RunChange[]): readonly ChangeResult[] {
-  const results = changes.map((change) => changeRun(context, change));
-  context.rowWrites.flush();
-  return results;
+  return changes.map((change) => changeRun(context, change));
 }
 
 function changeRun(context: Context, change: RunChange): ChangeResult {

@@ -14,7 +14,7 @@ import { isRefused } from "../../domain/run-change.js";
 import type { ClaimableTask, ClaimedRun, ClaimRequest } from "../store.js";
 import { writeApplied } from "./change.js";
 import type { Context } from "./context.js";
-import { bytesAt, numberAt, optionalBytesAt, type Row, textAt } from "./database.js";
+import { bytesAt, hexToView, numberAt, optionalBytesAt, optionalTextAt, type Row, textAt } from "./database.js";
 import { Merge, type Ordered } from "./merge.js";
 import { RUN_COLUMN_COUNT, RUN_COLUMNS, readRun, type StoredRun } from "./run-row.js";
 import { standingSessionRow } from "./sessions.js";
@@ -105,7 +105,8 @@ function readHeads(
   }));
 }
 
-const RUNS_SQL = `SELECT ${RUN_COLUMNS}, spec, has_metadata, order_ms FROM runs
+// Hex for the reason given at RUN_COLUMNS; specs in the row are short.
+const RUNS_SQL = `SELECT ${RUN_COLUMNS}, iif(spec IS NULL, NULL, hex(spec)), has_metadata, order_ms FROM runs
  WHERE partition = ? AND target = ? AND (order_ms, id) > (?, ?) ORDER BY order_ms, id LIMIT ?`;
 
 /** The runs behind a head, itself first. */
@@ -121,7 +122,7 @@ function readRuns(
     partition,
     target,
     order: numberAt(row, RUN_COLUMN_COUNT + 2),
-    id: bytesAt(row, 0),
+    id: hexToView(textAt(row, 0)),
     row,
   }));
 }
@@ -158,9 +159,10 @@ function give(context: Context, request: ClaimRequest, { row, tasks }: Selected)
   if (isRefused(applied)) throw new Error(`run ${state.id} stands in the claim index and is ${applied.refused}`);
   context.sees(applied.next.updatedAtMs);
   writeApplied(context, stored, applied, request.nowMs);
+  const hexSpec = optionalTextAt(row, RUN_COLUMN_COUNT);
   return {
     run: applied.next,
-    spec: specOf(context, stored, row),
+    spec: hexSpec === undefined ? specBeside(context, stored) : hexToView(hexSpec),
     metadataJson: row[RUN_COLUMN_COUNT + 1] === 1 ? readMetadata(context, stored.row) : undefined,
     isLimited: context.queues.byId(stored.queue).limit !== undefined,
     isResume,
@@ -170,7 +172,10 @@ function give(context: Context, request: ClaimRequest, { row, tasks }: Selected)
 /** The spec of a run read with `spec` behind {@link RUN_COLUMNS}. */
 export function specOf(context: Context, stored: StoredRun, row: Row): Uint8Array {
   const spec = optionalBytesAt(row, RUN_COLUMN_COUNT);
-  if (spec !== undefined) return spec;
+  return spec ?? specBeside(context, stored);
+}
+
+function specBeside(context: Context, stored: StoredRun): Uint8Array {
   return bytesAt(context.db.get("SELECT spec FROM specs WHERE run = ?", stored.row) ?? [], 0);
 }
 

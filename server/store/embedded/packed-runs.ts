@@ -187,13 +187,14 @@ function unpackRun(packed: PackedRun): RunState {
   };
 }
 
-/** Outcomes whose runs are numbers into `runs`, a JSON list of packed ones. */
+/** Outcomes whose runs are numbers into `runs`, a JSON list of packed ones; specs of claims lie one behind the other in `specs`. */
 export interface PackedOutcomes {
   readonly outcomes: readonly Outcome[];
   readonly runs: string;
+  readonly specs: Uint8Array;
 }
 
-/** How the value of a verb is rebuilt with something else in the place of its runs. */
+/** How the value of a verb is rebuilt with something else in the place of its runs, or claims. */
 type Exchange = (value: unknown, swap: (run: unknown) => unknown) => unknown;
 
 // The values are those that the verbs of these names return, before or after the exchange.
@@ -223,9 +224,7 @@ const EXCHANGES: Partial<Record<VerbName, Exchange>> = {
   },
   claimRuns: (value, swap) =>
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
-    (value as readonly (readonly ClaimedRun[])[]).map((claims) =>
-      claims.map((claim) => ({ ...claim, run: swap(claim.run) })),
-    ),
+    (value as readonly (readonly unknown[])[]).map((claims) => claims.map(swap)),
   insertRuns: (value, swap) =>
     typeof value === "number" ? Array.from({ length: value }, () => CREATED) : shortInserts(value, swap),
   changeMetadata: (value, swap) =>
@@ -240,33 +239,60 @@ const EXCHANGES: Partial<Record<VerbName, Exchange>> = {
     }),
 };
 
+/** A claim on its way: its run as a number, as long a part of the bytes beside the runs, flags and metadata. */
+type PackedClaim = readonly [run: number, specLength: number, flags: number, metadataJson: string | undefined];
+
+const IS_LIMITED = 1;
+const IS_RESUME = 2;
+
 /** @param verbs of the outcomes, in their order. */
 export function packOutcomes(verbs: readonly VerbName[], outcomes: readonly Outcome[]): PackedOutcomes {
   const runs: PackedRun[] = [];
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
-  const put = (run: unknown): unknown => runs.push(packRun(run as RunState)) - 1;
-  return { outcomes: exchange(verbs, outcomes, put), runs: JSON.stringify(runs) };
+  const specs: Uint8Array[] = [];
+  const put = (run: RunState): number => runs.push(packRun(run)) - 1;
+  const putClaim = ({ run, spec, metadataJson, isLimited, isResume }: ClaimedRun): PackedClaim => {
+    specs.push(spec);
+    return [put(run), spec.length, (isLimited ? IS_LIMITED : 0) | (isResume ? IS_RESUME : 0), metadataJson];
+  };
+  const packed = exchange(verbs, outcomes, (item, verb) =>
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the verb of this name returns
+    verb === "claimRuns" ? putClaim(item as ClaimedRun) : put(item as RunState),
+  );
+  return { outcomes: packed, runs: JSON.stringify(runs), specs: Buffer.concat(specs) };
 }
 
-export function unpackOutcomes(verbs: readonly VerbName[], { outcomes, runs }: PackedOutcomes): readonly Outcome[] {
+export function unpackOutcomes(
+  verbs: readonly VerbName[],
+  { outcomes, runs, specs }: PackedOutcomes,
+): readonly Outcome[] {
   const packed: readonly PackedRun[] = JSON.parse(runs);
-  const get = (index: unknown): unknown => {
+  const get = (index: unknown): RunState => {
     const run = packed[Number(index)];
     if (run === undefined) throw new TypeError(`no run ${String(index)} in the answer`);
     return unpackRun(run);
   };
-  return exchange(verbs, outcomes, get);
+  let at = 0;
+  const getClaim = ([run, specLength, flags, metadataJson]: PackedClaim): ClaimedRun => ({
+    run: get(run),
+    spec: specs.subarray(at, (at += specLength)),
+    metadataJson,
+    isLimited: (flags & IS_LIMITED) !== 0,
+    isResume: (flags & IS_RESUME) !== 0,
+  });
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what packOutcomes made of a claim
+  return exchange(verbs, outcomes, (item, verb) => (verb === "claimRuns" ? getClaim(item as PackedClaim) : get(item)));
 }
 
 function exchange(
   verbs: readonly VerbName[],
   outcomes: readonly Outcome[],
-  swap: (run: unknown) => unknown,
+  swap: (item: unknown, verb: VerbName) => unknown,
 ): readonly Outcome[] {
   return outcomes.map((outcome, index) => {
     const verb = verbs[index];
-    const rebuild = verb === undefined ? undefined : EXCHANGES[verb];
-    if (outcome.kind !== "done" || rebuild === undefined) return outcome;
-    return { kind: "done", value: rebuild(outcome.value, swap) };
+    if (outcome.kind !== "done" || verb === undefined) return outcome;
+    const rebuild = EXCHANGES[verb];
+    if (rebuild === undefined) return outcome;
+    return { kind: "done", value: rebuild(outcome.value, (item) => swap(item, verb)) };
   });
 }

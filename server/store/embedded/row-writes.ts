@@ -2,7 +2,7 @@
  * Updates of runs that one verb makes, collected: rows that get the same values share a statement, as nearly all runs of one claim and of
  * one flush of reports do. A shared statement costs a row half of what one of its own does (4 against 8 µs).
  *
- * Invariant: a verb that collects ends with {@link RowWrites.flush}, and flushes before it reads a run that it may have written.
+ * Invariant: every verb ends with {@link RowWrites.flush} (verbs.ts), and flushes before it reads a run that it may have written.
  */
 import type { Database, SqlValue } from "./database.js";
 import type { Assigned, Shape } from "./shape.js";

@@ -7,8 +7,8 @@ import { queueNameForTask } from "../../domain/queue.js";
 import type { RunState } from "../../domain/run.js";
 import { placeOf, type RunPlace, statusOfPlace } from "../../domain/run-machine.js";
 import {
-  bytesAt,
   bytesToHex,
+  hexToView,
   numberAt,
   optionalBytesAt,
   optionalNumberAt,
@@ -72,9 +72,9 @@ export interface StoredRun {
 
 /**
  * What {@link readRun} reads. The state comes as one JSON array: a row of sixty values costs the binding three times what one text costs,
- * its making and parsing included (56 against 20 µs).
+ * its making and parsing included (56 against 20 µs). The id comes as hex, since a blob costs it 2 µs and a short text a tenth of that.
  */
-export const RUN_COLUMNS = `id, key_hash, fixed, json_array(
+export const RUN_COLUMNS = `hex(id), key_hash, fixed, json_array(
  row, env, task, place, version, queue, partition, target, order_ms, fence, attempt, session, report_fence,
  pick_up_ms, pick_up_failures, interruptions, created_ms, updated_ms, started_ms, finished_ms, attempt_started_ms,
  active_since_ms, attempt_active_ms, earlier_active_ms, due_ms, delayed_until_ms, expire_ms, expired_ms,
@@ -93,7 +93,7 @@ export function readRun(row: Row, names: Names): StoredRun {
   const { status, readiness } = statusOfPlace(placeOfNumber(numberAt(values, 3)));
   const state: RunState = {
     environment: names.environmentName(env),
-    id: encodeId("run", bytesAt(row, 0)),
+    id: encodeId("run", hexToView(textAt(row, 0))),
     taskId: names.taskName(task),
     status,
     readiness,

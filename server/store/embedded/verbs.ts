@@ -96,5 +96,7 @@ export function runVerb(context: Context, call: Call): unknown {
   // The pair was checked where the call was made; between threads only its names are left.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the value comes from the other thread, which checked it
   const verb = VERBS[call.verb] as (context: Context, argument: unknown) => unknown;
-  return verb(context, call.argument);
+  const value = verb(context, call.argument);
+  context.rowWrites.flush();
+  return value;
 }
