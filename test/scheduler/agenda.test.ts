@@ -10,12 +10,15 @@ import { DUTIES } from "../../scheduler/duties.js";
 import { systemClock } from "../../server/engine/clock.js";
 import { testIf } from "../support/available.js";
 import { adopt, endChild } from "../support/children.js";
+import { registerAgendaAlone } from "./agenda-alone.js";
 
 const MONGODB_URI = process.env.MONGODB_URI;
 const onMongo = testIf(MONGODB_URI !== undefined, "MONGODB_URI is not set");
 const HOLDER = fileURLToPath(new URL("./agenda-holder.js", import.meta.url));
 
 const STDIO = { stdio: ["ignore", "inherit", "inherit", "ipc"] } satisfies ForkOptions;
+
+registerAgendaAlone();
 
 let serial = 0;
 

@@ -9,16 +9,21 @@ export interface FlakyNetwork {
   cut(): void;
   /** Nothing passes any more in either direction, and nobody is told; connections are accepted and stay silent. */
   freeze(): void;
+  /** Nothing passes in either direction, as when the server's process stands still: all of it arrives after {@link resume}. */
+  suspend(): void;
+  resume(): void;
   /** New connections work again. Frozen ones stay frozen. */
   heal(): void;
   stop(): Promise<void>;
 }
 
-type Weather = "fine" | "cut" | "frozen";
+type Weather = "fine" | "cut" | "frozen" | "suspended";
 
 export async function flakyNetwork(serverUrl: string): Promise<FlakyNetwork> {
   const { hostname, port } = new URL(serverUrl);
   const sockets = new Set<Socket>();
+  /** Client's end → server's end. */
+  const pairs = new Map<Socket, Socket>();
   let weather: Weather = "fine";
 
   function track(socket: Socket): Socket {
@@ -31,11 +36,15 @@ export async function flakyNetwork(serverUrl: string): Promise<FlakyNetwork> {
   const listener = createServer((inner) => {
     track(inner);
     if (weather === "cut") inner.destroy();
-    if (weather !== "fine") return;
+    if (weather === "cut" || weather === "frozen") return;
     const outer = track(connect(Number(port), hostname));
-    inner.pipe(outer).pipe(inner);
+    if (weather === "fine") inner.pipe(outer).pipe(inner);
+    pairs.set(inner, outer);
     inner.on("close", () => outer.destroy());
-    outer.on("close", () => inner.destroy());
+    outer.on("close", () => {
+      pairs.delete(inner);
+      inner.destroy();
+    });
   });
   listener.listen(0, "127.0.0.1");
   await once(listener, "listening");
@@ -51,6 +60,17 @@ export async function flakyNetwork(serverUrl: string): Promise<FlakyNetwork> {
     freeze() {
       weather = "frozen";
       for (const socket of sockets) socket.unpipe().pause();
+    },
+    suspend() {
+      weather = "suspended";
+      for (const [inner, outer] of pairs) {
+        inner.unpipe().pause();
+        outer.unpipe().pause();
+      }
+    },
+    resume() {
+      weather = "fine";
+      for (const [inner, outer] of pairs) inner.pipe(outer).pipe(inner);
     },
     heal() {
       weather = "fine";

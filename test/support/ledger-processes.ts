@@ -7,6 +7,9 @@ import type { Ledger } from "./ledger.js";
 import type { LedgerProducerOptions, LedgerWorkerOptions, ReleaseMessage } from "./ledger-work.js";
 import type { ServerPlace } from "./processes.js";
 
+/** What a process has to know of a server, or of what stands in front of several. */
+export type Door = Pick<ServerPlace, "url" | "key">;
+
 const WORKER = fileURLToPath(new URL("./ledger-worker.js", import.meta.url));
 const PRODUCER = fileURLToPath(new URL("./ledger-producer.js", import.meta.url));
 
@@ -21,7 +24,7 @@ export interface LedgerWorker {
   stop(): Promise<number | undefined>;
 }
 
-function spawned(script: string, options: object, server: ServerPlace): ChildProcess {
+function spawned(script: string, options: object, server: Door): ChildProcess {
   const env = { ...process.env, TRIGGER_SECRET_KEY: server.key, TRIGGER_API_URL: server.url };
   return adopt(
     spawn(process.execPath, [script, JSON.stringify(options)], { env, stdio: ["ignore", "ignore", "inherit", "ipc"] }),
@@ -30,7 +33,7 @@ function spawned(script: string, options: object, server: ServerPlace): ChildPro
 
 /** A worker, registered. */
 export async function startLedgerWorker(
-  server: ServerPlace,
+  server: Door,
   ledger: Ledger,
   options: Omit<LedgerWorkerOptions, "ledger">,
 ): Promise<LedgerWorker> {
@@ -60,7 +63,7 @@ export interface LedgerProducer {
 }
 
 export function startLedgerProducer(
-  server: ServerPlace,
+  server: Door,
   ledger: Ledger,
   options: Omit<LedgerProducerOptions, "ledger">,
 ): LedgerProducer {

@@ -28,6 +28,9 @@ export interface ReleaseMessage {
 /** Of the queue `narrow`, which the tasks `narrow-a` and `narrow-b` share. */
 export const NARROW_LIMIT = 3;
 
+/** Of each concurrency key of the task `keyed`. */
+export const KEYED_LIMIT = 1;
+
 export interface LedgerProducerOptions {
   readonly name: string;
   readonly ledger: string;

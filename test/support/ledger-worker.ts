@@ -5,7 +5,7 @@
 import { queue, task } from "@hairtrigger/sdk";
 import { startWorker } from "@hairtrigger/sdk/worker";
 import { appendEntry } from "./ledger.js";
-import { type LedgerWorkerOptions, NARROW_LIMIT, type ReleaseMessage, type Work } from "./ledger-work.js";
+import { KEYED_LIMIT, type LedgerWorkerOptions, NARROW_LIMIT, type ReleaseMessage, type Work } from "./ledger-work.js";
 
 const options: LedgerWorkerOptions = JSON.parse(process.argv[2] ?? "{}");
 const { name, ledger, concurrency, gracePeriodMs } = options;
@@ -66,6 +66,7 @@ const tasks = [
   task({ id: "work", retry, run: work }),
   task({ id: "narrow-a", retry, queue: narrow, run: work }),
   task({ id: "narrow-b", retry, queue: narrow, run: work }),
+  task({ id: "keyed", retry, queue: queue({ name: "keyed", concurrencyLimit: KEYED_LIMIT }), run: work }),
 ];
 
 const worker = await startWorker({ tasks, concurrency: concurrency ?? 10, gracePeriodMs: gracePeriodMs ?? 25_000 });

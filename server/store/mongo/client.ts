@@ -62,7 +62,7 @@ export class Client {
       retryReads: true,
       ignoreUndefined: true,
       ...(options.url.includes("serverSelectionTimeoutMS=") ? {} : { serverSelectionTimeoutMS: SELECTION_MS }),
-      socketTimeoutMS: SOCKET_MS,
+      ...(options.url.includes("socketTimeoutMS=") ? {} : { socketTimeoutMS: SOCKET_MS }),
       appName: "hairtrigger",
       monitorCommands: true,
     });
