@@ -69,6 +69,16 @@ export function requireList(principal: Principal, { taskIds = [], tags = [], bat
   throw scopeMissing("read:runs");
 }
 
+/**
+ * Runs that have all of these tags are among those of each, so a token for one of them may watch.
+ * @throws AppError SCOPE_MISSING.
+ */
+export function requireWatch(principal: Principal, { tags = [], batchId }: Omit<ListedRuns, "taskIds">): void {
+  if (principal.kind === "secret") return;
+  const readable = tags.find((id) => isGranted(principal.scopes, { action: "read", resource: "tags", id }));
+  requireList(principal, { tags: readable === undefined ? tags : [readable], batchId });
+}
+
 /** A token that could list nothing is refused before the request is looked at. @throws AppError SCOPE_MISSING. */
 export function requireAnyList(principal: Principal): void {
   if (principal.kind === "secret" || isGranted(principal.scopes, { action: "read", resource: "runs" })) return;

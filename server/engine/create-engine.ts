@@ -23,8 +23,10 @@ import { createTriggerBatch } from "./producers/trigger-batch.js";
 import { createUpdateMetadata } from "./producers/update-metadata.js";
 import { createWaitpoints } from "./producers/waitpoints.js";
 import { watchRun } from "./producers/watch.js";
+import { watchRuns } from "./producers/watch-runs.js";
 import { createTaskRegistry } from "./task-registry.js";
 import { createWakes } from "./wakes.js";
+import { createWatchHub } from "./watch-hub.js";
 import { createDispatcher } from "./workers/claim.js";
 import { createSessions } from "./workers/session.js";
 
@@ -41,6 +43,7 @@ export function createEngine(parts: EngineParts): Engine {
     if (signal.kind === "claimable") dispatcher.wakeTask(signal.environment, signal.taskId);
   });
   const watching = new AbortController();
+  const hub = createWatchHub(deps);
 
   return {
     trigger,
@@ -49,7 +52,9 @@ export function createEngine(parts: EngineParts): Engine {
     listBatchResults: (params) => listBatchResults(deps, params),
     retrieveRun: (environment, runId) => retrieveRun(deps, environment, runId),
     listRuns: (params) => listRuns(deps, params),
-    watchRun: (params) => watchRun(deps, { ...params, signal: AbortSignal.any([params.signal, watching.signal]) }),
+    watchRun: (params) => watchRun(deps, hub, { ...params, signal: AbortSignal.any([params.signal, watching.signal]) }),
+    watchRuns: (params) =>
+      watchRuns(deps, hub, { ...params, signal: AbortSignal.any([params.signal, watching.signal]) }),
     cancelRun: createCancel(deps),
     rescheduleRun: createReschedule(deps),
     replayRun: createReplay(deps, trigger),
@@ -87,6 +92,7 @@ export function createEngine(parts: EngineParts): Engine {
     async stop() {
       unsubscribe();
       watching.abort();
+      hub.stop();
       sessions.stop();
       await wakes.stop();
       await dispatcher.stop();

@@ -38,6 +38,7 @@ import type { Entropy } from "./entropy.js";
 import type { EventSink } from "./events.js";
 import type { CreatedWaitpoint, CreateTimerParams, CreateTokenParams } from "./producers/waitpoints.js";
 import type { Wakes } from "./wakes.js";
+import type { Watched } from "./watch-hub.js";
 
 /** What the verbs give and take of the records, for those above the engine, who do not know the store. */
 export type {
@@ -195,6 +196,14 @@ export interface AddTagsParams {
   readonly attempt: AttemptRef | undefined;
 }
 
+export interface WatchRunsParams {
+  readonly environment: string;
+  readonly watched: Extract<Watched, { readonly kind: "tags" | "batch" }>;
+  /** Runs that were created before are not shown; without effect for a batch. */
+  readonly createdFromMs: number;
+  readonly signal: AbortSignal;
+}
+
 export interface UpdateMetadataParams {
   readonly environment: string;
   readonly runId: string;
@@ -262,6 +271,11 @@ export interface Engine {
     readonly stopOnCompletion: boolean;
     readonly signal: AbortSignal;
   }): AsyncIterable<RunDetail>;
+  /**
+   * Runs that have all of some tags, or that a batch made: those that exist, new ones, and the newest state after every change (RUN-24).
+   * Ends when `signal` aborts. Reasons: BATCH_NOT_FOUND.
+   */
+  watchRuns(params: WatchRunsParams): AsyncIterable<RunDetail>;
   /** Final runs are left alone (CAN-1). Reasons: RUN_NOT_FOUND. */
   cancelRun(environment: string, runId: string, reason: string | undefined): Promise<RunState>;
   /** Reasons: RUN_NOT_FOUND, RUN_NOT_DELAYED, INVALID_DELAY. */

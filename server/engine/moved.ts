@@ -10,14 +10,24 @@ export type AppliedChange = Extract<ChangeResult, { kind: "applied" }>;
 
 /** Emits `run.moved` and tells watchers. Call only after the commit. */
 export function emitMoved(deps: EngineDeps, event: RunEvent, run: RunState): void {
-  const { environment, id: runId, taskId, status, attempt, version } = run;
+  const { environment, id: runId, taskId, status, attempt } = run;
   deps.events.emit("run.moved", { environment, runId, taskId, event, status, attempt });
-  deps.signals.publish([{ kind: "changed", environment, runId, version }]);
+  emitChanged(deps, run);
 }
 
-/** A change that is no move: only watchers care. */
-export function emitChanged(deps: EngineDeps, { environment, id: runId, version }: RunState): void {
-  deps.signals.publish([{ kind: "changed", environment, runId, version }]);
+/** A change that is no move, or a new run: only watchers care. */
+export function emitChanged(deps: Pick<EngineDeps, "signals">, run: RunState): void {
+  const { environment, id: runId, version, tags, batchId } = run;
+  deps.signals.publish([
+    {
+      kind: "changed",
+      environment,
+      runId,
+      version,
+      ...(tags.length === 0 ? {} : { tags }),
+      ...(batchId === undefined ? {} : { batchId }),
+    },
+  ]);
 }
 
 /** {@link emitMoved} for the result of a change; also says so when runs became claimable by it. */

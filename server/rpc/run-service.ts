@@ -19,6 +19,7 @@ import {
   requireList,
   requireRead,
   requireSecretKey,
+  requireWatch,
 } from "../auth/authorise.js";
 import type { Principal } from "../auth/principal.js";
 import { type AppError, invalidRequest, isAppError } from "../domain/error.js";
@@ -27,7 +28,7 @@ import type { RelatedRun, RunDetail, TriggerItem, TriggerOutcome } from "../engi
 import { principalOf } from "./call-scope.js";
 import { operationsOfWire } from "./convert/metadata.js";
 import { wireRun, wireRunListItem } from "./convert/run.js";
-import { filterOf, type RunPlace, runPlaceOf } from "./convert/run-filter.js";
+import { createdFromOf, filterOf, type RunPlace, runPlaceOf } from "./convert/run-filter.js";
 import { fieldsToSkip, withoutFields } from "./convert/skip-fields.js";
 import { wireStatus } from "./convert/status.js";
 import { triggerItemOf, triggerResponse } from "./convert/trigger.js";
@@ -125,6 +126,24 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
       if (grant === "dependsOnRun") await readable(principal, runId, () => engine.retrieveRun(environment, runId));
       const signal = AbortSignal.any([context.signal, deps.stopping]);
       const states = engine.watchRun({ environment, runId, stopOnCompletion: !keepOpen, signal });
+      for await (const detail of states) {
+        yield { run: withoutFields(wireRun(shownTo(principal, detail), clock.nowMs()), skipped) };
+      }
+      if (deps.stopping.aborted) throw stoppingError();
+    },
+
+    async *watchRuns(request, context) {
+      const principal = principalOf(context);
+      const { tags, batchId, skipFields } = request;
+      requireWatch(principal, { tags, batchId: given(batchId) });
+      const skipped = fieldsToSkip(skipFields);
+      const nowMs = clock.nowMs();
+      const states = engine.watchRuns({
+        environment: principal.environment,
+        watched: batchId === "" ? { kind: "tags", tags: [...new Set(tags)] } : { kind: "batch", batchId },
+        createdFromMs: createdFromOf(request.createdAfterSpec, nowMs),
+        signal: AbortSignal.any([context.signal, deps.stopping]),
+      });
       for await (const detail of states) {
         yield { run: withoutFields(wireRun(shownTo(principal, detail), clock.nowMs()), skipped) };
       }

@@ -55,7 +55,7 @@ function signalOf(value: unknown): Signal | undefined {
       return typeof taskId === "string" || taskId === undefined ? { kind, environment, taskId } : undefined;
     case "changed":
       return typeof runId === "string" && typeof version === "number"
-        ? { kind, environment, runId, version }
+        ? { kind, environment, runId, version, ...belongingOf(value) }
         : undefined;
     case "cancel":
       return typeof sessionId === "string" &&
@@ -77,6 +77,14 @@ function signalOf(value: unknown): Signal | undefined {
     default:
       return undefined;
   }
+}
+
+/** What a changed run belongs to. */
+function belongingOf({ tags, batchId }: Readonly<Record<string, unknown>>) {
+  return {
+    ...(Array.isArray(tags) ? { tags: tags.filter((tag) => typeof tag === "string") } : {}),
+    ...(typeof batchId === "string" ? { batchId } : {}),
+  };
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

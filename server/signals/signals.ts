@@ -6,7 +6,15 @@ export type Signal =
   /** Runs of this environment may be claimable: of one task, or (undefined) of any. */
   | { readonly kind: "claimable"; readonly environment: string; readonly taskId: string | undefined }
   /** A run has changed; `version` tells watchers whether they know it already. */
-  | { readonly kind: "changed"; readonly environment: string; readonly runId: string; readonly version: number }
+  | {
+      readonly kind: "changed";
+      readonly environment: string;
+      readonly runId: string;
+      readonly version: number;
+      /** What watchers of many runs look for; absent where the run has none. */
+      readonly tags?: readonly string[];
+      readonly batchId?: string;
+    }
   /** The code of a run is to be stopped at the worker that held it under `fence`. */
   | {
       readonly kind: "cancel";

@@ -429,6 +429,10 @@ export interface RunFilter {
   readonly taskIds?: readonly string[];
   /** Runs with any of them (TAG-6). */
   readonly tags?: readonly string[];
+  /** Runs with all of them (RUN-24). */
+  readonly allTags?: readonly string[];
+  /** Runs that changed at this time or later. */
+  readonly updatedFromMs?: number;
   /** Full queue names, `task/` included. */
   readonly queues?: readonly string[];
   readonly fromMs?: number;

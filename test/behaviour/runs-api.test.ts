@@ -8,6 +8,8 @@ import "./runs-api/lists.js";
 import "./runs-api/metadata.js";
 import "./runs-api/steer.js";
 import "./runs-api/watch.js";
+import "./runs-api/watch-many.js";
+import "./runs-api/watch-restart.js";
 
 test("RUN-10: a run is shown with all it has", async (t) => {
   const api = await startApi(t);

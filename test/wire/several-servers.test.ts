@@ -109,6 +109,27 @@ for (const areHintsEnabled of [true, false]) {
     await watching;
     t.deepEqual([...new Set(seen)], ["QUEUED", "EXECUTING", "COMPLETED"]);
   });
+
+  mongoTest(`RUN-24: ${how}, a watcher of tags at one server sees new and changed runs of another`, async (t) => {
+    const { a, b } = await startServers(t, { areHintsEnabled });
+    const leaving = new AbortController();
+    const seen = new Map<string, string>();
+    const watching = (async () => {
+      for await (const { run } of a.runs.watchRuns({ tags: ["x", "y"] }, { signal: leaving.signal })) {
+        if (run !== undefined) seen.set(run.id, statusName(run.status));
+      }
+    })();
+    const first = await triggered(b, "watched", { tags: ["y", "x"] });
+    await triggered(b, "watched", { tags: ["x"] });
+    await until(() => seen.get(first) === "QUEUED");
+    const second = await triggered(a, "watched", { tags: ["x", "y"] });
+    await b.runs.cancelRun({ runId: first });
+    await b.runs.cancelRun({ runId: second });
+    await until(() => seen.get(first) === "CANCELED" && seen.get(second) === "CANCELED");
+    t.is(seen.size, 2);
+    leaving.abort();
+    await t.throwsAsync(watching);
+  });
 }
 
 mongoTest("hints are taken from servers of the same store only", async (t) => {

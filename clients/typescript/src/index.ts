@@ -47,7 +47,13 @@ export type {
 export type { LogLevel, TaskRunContext, WaitDescription } from "./run-context.js";
 export type { ListRunsOptions, QueueReference, RunFilter } from "./run-filter.js";
 export type { RunStatus, StatusHelpers } from "./run-status.js";
-export type { RunSubscription, SkippableColumn, SubscribeOptions } from "./run-subscription.js";
+export type {
+  RunSubscription,
+  SkippableColumn,
+  SubscribeOptions,
+  SubscribeToRunsOptions,
+  SubscribeToTagOptions,
+} from "./run-subscription.js";
 export { type CancelOptions, type PollOptions, type RunReference, runs } from "./runs.js";
 export {
   type Schema,

@@ -1,11 +1,13 @@
-/** Follows one run (RUN-23, RUN-26). */
-
+/** Follows one run, or many (RUN-23, RUN-24, RUN-26). */
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { systemClock } from "./clock.js";
 import { type CallSettings, callSettings } from "./configuration.js";
 import { callError, isWorthAnotherTry } from "./convert/error.js";
 import { runData } from "./convert/run.js";
+import { parseDuration } from "./duration.js";
 import { AbortError } from "./errors.js";
-import type { WatchRunResponse } from "./gen/hairtrigger/v1/run_service_pb.js";
+import type { Run as WireRun } from "./gen/hairtrigger/v1/run_pb.js";
+import type { WatchRunsRequest } from "./gen/hairtrigger/v1/run_service_pb.js";
 import type { RequestOptions } from "./request-options.js";
 import { requestPauseMs, requestRetryPolicy } from "./request-retry.js";
 import type { RunData, UntypedValue } from "./run.js";
@@ -49,11 +51,100 @@ export interface RunSubscription<TPayload, TOutput> extends AsyncIterable<RunDat
   unsubscribe(): void;
 }
 
+/** Options of a subscription to many runs. */
+export type SubscribeToRunsOptions = Omit<SubscribeOptions, "stopOnCompletion">;
+
+export interface SubscribeToTagOptions extends SubscribeToRunsOptions {
+  /** How far back existing runs are shown: a duration such as `"1h"`, or a `Date`; a week at most. Default `"24h"`. New runs always are. */
+  readonly createdAt?: string | Date;
+}
+
 /** @throws ApiClientMissingError without credentials, at the first step of a loop. */
 export function subscribe(
   runId: string,
   options: SubscribeOptions,
   requestOptions: RequestOptions | undefined,
+): RunSubscription<UntypedValue, UntypedValue> {
+  const isKept = options.stopOnCompletion === false;
+  return subscription(options, requestOptions, () => ({
+    open: ({ runs }, call) => runs.watchRun({ runId, keepOpen: isKept, skipFields: skipFields(options) }, call),
+    isEnd: (state) => !isKept && isFinal(state.status),
+  }));
+}
+
+/** As {@link subscribe}, for the runs that have all of these tags. */
+export function subscribeToTags(
+  tags: readonly string[],
+  options: SubscribeToTagOptions,
+  requestOptions: RequestOptions | undefined,
+): RunSubscription<UntypedValue, UntypedValue> {
+  return subscription(options, requestOptions, () => {
+    const createdAfterSpec = createdAfter(options.createdAt);
+    return {
+      open: ({ runs }, call) =>
+        runs.watchRuns(
+          { tags: [...tags], createdAfterSpec: createdAfterSpec(), skipFields: skipFields(options) },
+          call,
+        ),
+      isEnd: () => false,
+    };
+  });
+}
+
+/** As {@link subscribe}, for the runs that a batch made. */
+export function subscribeToBatch(
+  batchId: string,
+  options: SubscribeToRunsOptions,
+  requestOptions: RequestOptions | undefined,
+): RunSubscription<UntypedValue, UntypedValue> {
+  return subscription(options, requestOptions, () => ({
+    open: ({ runs }, call) => runs.watchRuns({ batchId, skipFields: skipFields(options) }, call),
+    isEnd: () => false,
+  }));
+}
+
+const DAY_MS = 86_400_000;
+
+/** A span counts from the first connection on, so that runs are not lost to a reconnection long after. */
+function createdAfter(createdAt: string | Date | undefined): () => WatchRunsRequest["createdAfterSpec"] {
+  if (createdAt instanceof Date) {
+    // An invalid one is sent as its text, for the server to refuse.
+    if (Number.isNaN(createdAt.getTime())) return () => ({ case: "createdWithin", value: String(createdAt) });
+    const value = timestampFromDate(createdAt);
+    return () => ({ case: "createdAfterTime", value });
+  }
+  const spanMs = createdAt === undefined ? DAY_MS : parseDuration(createdAt);
+  const startMs = systemClock.nowMs();
+  let isFirst = true;
+  return () => {
+    if (isFirst || spanMs === undefined) {
+      isFirst = false;
+      return createdAt === undefined ? { case: undefined } : { case: "createdWithin", value: createdAt };
+    }
+    const seconds = Math.ceil((spanMs + systemClock.nowMs() - startMs) / 1_000);
+    return { case: "createdWithin", value: `${seconds}s` };
+  };
+}
+
+function skipFields({ skipColumns = [] }: SubscribeToRunsOptions): string[] {
+  return skipColumns.flatMap((column) => WIRE_NAMES[column] ?? []);
+}
+
+/** What a subscription is about. */
+interface Source {
+  readonly open: (
+    services: ReturnType<typeof connectionTo>,
+    call: { readonly signal: AbortSignal; readonly headers: ReturnType<typeof callHeaders> },
+  ) => AsyncIterable<{ readonly run?: WireRun | undefined }>;
+  /** The subscription ends after this state. */
+  readonly isEnd: (state: RunData<UntypedValue, UntypedValue>) => boolean;
+}
+
+/** @param sourceOf called for each loop. */
+function subscription(
+  options: SubscribeToRunsOptions,
+  requestOptions: RequestOptions | undefined,
+  sourceOf: () => Source,
 ): RunSubscription<UntypedValue, UntypedValue> {
   const unsubscribed = new AbortController();
   // Now, while the caller's scope is known; the loop may run elsewhere.
@@ -62,8 +153,7 @@ export function subscribe(
     unsubscribe: () => unsubscribed.abort(),
     async *[Symbol.asyncIterator]() {
       if (settings instanceof Error) throw settings;
-      const watch: Watch = { runId, options, settings, unsubscribed: unsubscribed.signal };
-      yield* states(watch);
+      yield* states({ source: sourceOf(), options, settings, unsubscribed: unsubscribed.signal });
     },
   };
 }
@@ -77,33 +167,29 @@ function settingsOrError(requestOptions: RequestOptions | undefined): CallSettin
 }
 
 interface Watch {
-  readonly runId: string;
-  readonly options: SubscribeOptions;
+  readonly source: Source;
+  readonly options: SubscribeToRunsOptions;
   readonly settings: CallSettings;
   readonly unsubscribed: AbortSignal;
 }
 
 async function* states(watch: Watch): AsyncGenerator<RunData<UntypedValue, UntypedValue>, void, undefined> {
-  const { options, settings, unsubscribed } = watch;
+  const { source, options, settings, unsubscribed } = watch;
   const policy = requestRetryPolicy(settings.options.retry);
-  let lastMs = Number.NEGATIVE_INFINITY;
+  const shown = createShown();
   for (let failures = 0; ; ) {
     const left = new AbortController();
     const signals = [left.signal, unsubscribed, ...(options.signal === undefined ? [] : [options.signal])];
     const signal = AbortSignal.any(signals);
+    const headers = callHeaders(settings.accessToken, settings.options.additionalHeaders);
     try {
-      for await (const { run } of open(watch, signal)) {
+      for await (const { run } of source.open(connectionTo(settings.baseURL), { signal, headers })) {
         failures = 0;
         if (run === undefined) continue;
         const state = runData(run);
-        const isEnd = isFinal(state.status) && options.stopOnCompletion !== false;
-        // After a new connection the server begins with the present state, which may be known.
-        const updatedMs = state.updatedAt.getTime();
-        if (updatedMs > lastMs) {
-          lastMs = updatedMs;
-          yield state;
-        }
-        if (isEnd) return;
+        // After a new connection the server begins with the present states, which may be known.
+        if (shown.isNews(state)) yield state;
+        if (source.isEnd(state)) return;
       }
     } catch (thrown) {
       if (unsubscribed.aborted) return;
@@ -118,17 +204,22 @@ async function* states(watch: Watch): AsyncGenerator<RunData<UntypedValue, Untyp
   }
 }
 
-function open(watch: Watch, signal: AbortSignal): AsyncIterable<WatchRunResponse> {
-  const { runId, options, settings } = watch;
-  const { runs } = connectionTo(settings.baseURL);
-  return runs.watchRun(
-    {
-      runId,
-      keepOpen: options.stopOnCompletion === false,
-      skipFields: (options.skipColumns ?? []).flatMap((column) => WIRE_NAMES[column] ?? []),
+/** Runs whose last state is remembered; of others one may be seen again after a new connection. */
+const SHOWN_MAX = 10_000;
+
+function createShown() {
+  const updates = new Map<string, number>();
+  return {
+    isNews({ id, updatedAt }: RunData<UntypedValue, UntypedValue>): boolean {
+      const updatedMs = updatedAt.getTime();
+      if (updatedMs <= (updates.get(id) ?? Number.NEGATIVE_INFINITY)) return false;
+      updates.delete(id);
+      updates.set(id, updatedMs);
+      const [oldest] = updates.size > SHOWN_MAX ? updates.keys() : [];
+      if (oldest !== undefined) updates.delete(oldest);
+      return true;
     },
-    { signal, headers: callHeaders(settings.accessToken, settings.options.additionalHeaders) },
-  );
+  };
 }
 
 /** @throws AbortError if the caller's signal ends it; an unsubscription ends it quietly. */

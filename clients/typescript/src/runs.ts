@@ -17,7 +17,15 @@ import type { RequestOptions } from "./request-options.js";
 import type { ListedRun, RetrievedRun, UntypedValue } from "./run.js";
 import { currentRun } from "./run-context.js";
 import type { ListRunsOptions } from "./run-filter.js";
-import { type RunSubscription, type SubscribeOptions, subscribe } from "./run-subscription.js";
+import {
+  type RunSubscription,
+  type SubscribeOptions,
+  type SubscribeToRunsOptions,
+  type SubscribeToTagOptions,
+  subscribe,
+  subscribeToBatch as subscribeToBatchRuns,
+  subscribeToTags,
+} from "./run-subscription.js";
 import type { AnyTask, TaskOutput, TaskPayload } from "./task.js";
 
 /** A run by its id, or by anything that has it. */
@@ -262,5 +270,65 @@ function subscribeToRun(
   return subscribe(idOf(run), options, requestOptions);
 }
 
+/**
+ * Follows the runs that have **all** of these tags: those that exist, oldest first, then new ones and every change. It never ends by itself:
+ * leave the loop, call `unsubscribe()` or abort `options.signal`. It reconnects by itself, also to a server that was restarted; states may be
+ * skipped, the final ones always arrive.
+ *
+ * ```ts
+ * for await (const run of runs.subscribeToRunsWithTag(["customer-7", "import"])) console.log(run.id, run.status);
+ * ```
+ * @throws BadRequestError INVALID_DURATION for a malformed `createdAt`; AbortError when `options.signal` aborts.
+ */
+function subscribeToRunsWithTag<T extends AnyTask>(
+  tag: string | readonly string[],
+  options?: SubscribeToTagOptions,
+  requestOptions?: RequestOptions,
+): RunSubscription<TaskPayload<T>, TaskOutput<T>>;
+function subscribeToRunsWithTag(
+  tag: string | readonly string[],
+  options?: SubscribeToTagOptions,
+  requestOptions?: RequestOptions,
+): RunSubscription<UntypedValue, UntypedValue>;
+function subscribeToRunsWithTag(
+  tag: string | readonly string[],
+  options: SubscribeToTagOptions = {},
+  requestOptions?: RequestOptions,
+): RunSubscription<UntypedValue, UntypedValue> {
+  return subscribeToTags(typeof tag === "string" ? [tag] : tag, options, requestOptions);
+}
+
+/**
+ * Follows the runs that a batch made, as {@link subscribeToRunsWithTag} does.
+ * @throws NotFoundError BATCH_NOT_FOUND; AbortError when `options.signal` aborts.
+ */
+function subscribeToBatch<T extends AnyTask>(
+  batch: RunReference,
+  options?: SubscribeToRunsOptions,
+  requestOptions?: RequestOptions,
+): RunSubscription<TaskPayload<T>, TaskOutput<T>>;
+function subscribeToBatch(
+  batch: RunReference,
+  options?: SubscribeToRunsOptions,
+  requestOptions?: RequestOptions,
+): RunSubscription<UntypedValue, UntypedValue>;
+function subscribeToBatch(
+  batch: RunReference,
+  options: SubscribeToRunsOptions = {},
+  requestOptions?: RequestOptions,
+): RunSubscription<UntypedValue, UntypedValue> {
+  return subscribeToBatchRuns(idOf(batch), options, requestOptions);
+}
+
 /** Reads and changes runs. */
-export const runs = { retrieve, list, cancel, reschedule, replay, poll, subscribeToRun } as const;
+export const runs = {
+  retrieve,
+  list,
+  cancel,
+  reschedule,
+  replay,
+  poll,
+  subscribeToRun,
+  subscribeToRunsWithTag,
+  subscribeToBatch,
+} as const;

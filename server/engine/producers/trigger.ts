@@ -15,7 +15,7 @@ import { type CheckedOptions, checkTriggerOptions } from "../../domain/trigger-o
 import { parseTtl, resolveTtl } from "../../domain/ttl.js";
 import type { InsertDebounce, InsertRun, InsertRunResult } from "../../store/store.js";
 import type { EngineDeps, TriggerItem, TriggerOutcome } from "../engine.js";
-import { emitMoved } from "../moved.js";
+import { emitChanged, emitMoved } from "../moved.js";
 import type { TaskRegistry } from "../task-registry.js";
 import { type AwaitedRun, attachWaiters, queueTimeOf, requireWaiter } from "./awaited.js";
 import { requestMark } from "./request.js";
@@ -259,6 +259,8 @@ export function announceNew(deps: EngineDeps, run: RunState): void {
   if (run.dueMs !== undefined) deps.nudge("due", run.dueMs);
   if (run.expireAtMs !== undefined) deps.nudge("expire", run.expireAtMs);
   if (run.status === "QUEUED") deps.signals.publish([{ kind: "claimable", environment, taskId }]);
+  // Nobody can watch a new run by its id yet.
+  if (run.tags.length > 0 || run.batchId !== undefined) emitChanged(deps, run);
 }
 
 /** QUE-11. */

@@ -5,7 +5,7 @@
 import { isFinal } from "../../domain/run-status.js";
 import type { RunDetail } from "../../store/store.js";
 import type { EngineDeps } from "../engine.js";
-import { retrieveRun } from "./retrieve.js";
+import type { WatchHub } from "../watch-hub.js";
 
 /** How long a watcher trusts silence. A read of one run by its id costs about 0.1 ms. */
 const REREAD_MS = 5_000;
@@ -19,16 +19,18 @@ export interface WatchParams {
   readonly signal: AbortSignal;
 }
 
-export async function* watchRun(deps: EngineDeps, params: WatchParams): AsyncGenerator<RunDetail, void, undefined> {
+export async function* watchRun(
+  deps: EngineDeps,
+  hub: WatchHub,
+  params: WatchParams,
+): AsyncGenerator<RunDetail, void, undefined> {
   const { environment, runId, stopOnCompletion, signal } = params;
   const bell = createBell(deps, signal);
-  const unsubscribe = deps.signals.subscribe((hint) => {
-    if (hint.kind === "changed" && hint.runId === runId && hint.environment === environment) bell.ring(hint.version);
-  });
+  const unwatch = hub.watch(environment, { kind: "run", runId }, ({ version }) => bell.ring(version));
   let seenVersion = 0;
   try {
     while (!signal.aborted) {
-      const detail = await retrieveRun(deps, environment, runId);
+      const detail = await hub.read(environment, runId);
       if (detail.run.version > seenVersion) {
         seenVersion = detail.run.version;
         yield detail;
@@ -37,7 +39,7 @@ export async function* watchRun(deps: EngineDeps, params: WatchParams): AsyncGen
       await bell.next(seenVersion);
     }
   } finally {
-    unsubscribe();
+    unwatch();
     bell.stop();
   }
 }

@@ -1,5 +1,5 @@
 /** Which runs a list shows (RUN-17), and where in it a page token stands. */
-import type { RunFilter as WireFilter } from "#proto/hairtrigger/v1/run_service_pb.js";
+import type { WatchRunsRequest, RunFilter as WireFilter } from "#proto/hairtrigger/v1/run_service_pb.js";
 import { parseDuration } from "../../domain/duration.js";
 import { appError, invalidStatus, rejectIfAny, shown, type Violation } from "../../domain/error.js";
 import { RUN_STATUSES } from "../../domain/run-status.js";
@@ -86,4 +86,31 @@ function isPlace(value: unknown): value is RunPlace {
 function isCursor(value: unknown): value is RunCursor {
   if (typeof value !== "object" || value === null || !("createdAtMs" in value) || !("runId" in value)) return false;
   return typeof value.createdAtMs === "number" && typeof value.runId === "string";
+}
+
+const DAY_MS = 86_400_000;
+/** RUN-24. */
+const CREATED_WITHIN_MS = DAY_MS;
+const CREATED_WITHIN_MAX_MS = 7 * DAY_MS;
+
+/** How far back existing runs are shown to a watcher; more than a week is a week. @throws AppError INVALID_DURATION. */
+export function createdFromOf(spec: WatchRunsRequest["createdAfterSpec"], nowMs: number): number {
+  const earliestMs = nowMs - CREATED_WITHIN_MAX_MS;
+  switch (spec.case) {
+    case "createdWithin": {
+      const ms = parseDuration(spec.value);
+      if (ms !== undefined) return Math.max(nowMs - ms, earliestMs);
+      const got = shown(spec.value);
+      const message = `Invalid createdAt: ${got}`;
+      const metadata = { got, allowed: "a duration such as 1h or 7d, or an instant" };
+      throw appError("INVALID_DURATION", message, {
+        metadata,
+        violations: [{ field: "createdWithin", reason: "INVALID_DURATION", message, metadata }],
+      });
+    }
+    case "createdAfterTime":
+      return Math.max(Math.ceil(msOfTimestamp(spec.value)), earliestMs);
+    case undefined:
+      return nowMs - CREATED_WITHIN_MS;
+  }
 }

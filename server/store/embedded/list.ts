@@ -95,7 +95,7 @@ function runAt(context: Context, row: number): RunState {
 // ── the plan ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function planOf(context: Context, env: number, filter: RunFilter): Plan {
-  const { batchId, tags = [], queues = [], taskIds = [], statuses = [] } = filter;
+  const { batchId, tags = [], allTags = [], queues = [], taskIds = [], statuses = [] } = filter;
   const tasks = taskIds.length === 0 ? undefined : known(taskIds, (id) => context.names.findTask(env, id));
   const places = statuses.length === 0 ? undefined : placesOf(filter);
   const queueIds = queues.length === 0 ? undefined : known(queues, (name) => queueNumber(context, env, name));
@@ -103,7 +103,7 @@ function planOf(context: Context, env: number, filter: RunFilter): Plan {
   const base = (): Plan => ({
     streams: [],
     grid: { tasks: tasks ?? allTasks(context, env), places: places ?? ALL_PLACES, also: "" },
-    conditions: [...rowConditions(filter), ...inQueues(queueIds), ...withTags(tags), ...inBatch(batchId)],
+    conditions: [...rowConditions(filter), ...inQueues(queueIds), ...withTags(filter), ...inBatch(batchId)],
   });
   const others: Plan[] = [];
   const rows = [...rowConditions(filter), ...oneOf("task", tasks), ...oneOf("place", places)];
@@ -112,18 +112,28 @@ function planOf(context: Context, env: number, filter: RunFilter): Plan {
     others.push({
       streams: [stream],
       grid: undefined,
-      conditions: [...rows, ...inQueues(queueIds), ...withTags(tags)],
+      conditions: [...rows, ...inQueues(queueIds), ...withTags(filter)],
     });
   }
   if (tags.length > 0) {
     const streams = [...new Set(tags)].map((tag): Stream => {
       return { table: "run_tags", condition: "run_tags.env = ? AND run_tags.tag = ?", params: [env, tag] };
     });
-    others.push({ streams, grid: undefined, conditions: [...rows, ...inQueues(queueIds), ...inBatch(batchId)] });
+    const own = [...rows, ...inQueues(queueIds), ...inBatch(batchId), ...withAllTags(allTags)];
+    others.push({ streams, grid: undefined, conditions: own });
+  }
+  for (const tag of allTags) {
+    const stream: Stream = {
+      table: "run_tags",
+      condition: "run_tags.env = ? AND run_tags.tag = ?",
+      params: [env, tag],
+    };
+    const own = [...rows, ...inQueues(queueIds), ...inBatch(batchId), ...withTags(filter)];
+    others.push({ streams: [stream], grid: undefined, conditions: own });
   }
   if (queueIds !== undefined) {
     const found = inQueueIndex(context, env, { queues, queueIds, places });
-    others.push({ ...found, conditions: [...rows, ...withTags(tags), ...inBatch(batchId)] });
+    others.push({ ...found, conditions: [...rows, ...withTags(filter), ...inBatch(batchId)] });
   }
   if (others.length === 0) return base();
   const candidates = tasks === undefined && places === undefined ? others : [...others, base()];
@@ -198,8 +208,11 @@ const PAIR = { table: "runs", condition: "runs.task = ? AND runs.place = ?" } as
 
 // ── conditions on rows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function rowConditions({ isTest }: RunFilter): readonly Condition[] {
-  return isTest === undefined ? [] : [{ sql: "runs.is_test = ?", params: [isTest ? 1 : 0] }];
+function rowConditions({ isTest, updatedFromMs }: RunFilter): readonly Condition[] {
+  return [
+    ...(isTest === undefined ? [] : [{ sql: "runs.is_test = ?", params: [isTest ? 1 : 0] }]),
+    ...(updatedFromMs === undefined ? [] : [{ sql: "+runs.updated_ms >= ?", params: [updatedFromMs] }]),
+  ];
 }
 
 /** The unary plus keeps the planner from taking another index than that of the stream. */
@@ -216,7 +229,16 @@ function inBatch(batchId: string | undefined): readonly Condition[] {
   return batchId === undefined ? [] : [{ sql: "+runs.batch = ?", params: [batchId] }];
 }
 
-function withTags(tags: readonly string[]): readonly Condition[] {
+/** Any of the one kind, and all of the other. */
+function withTags({ tags = [], allTags = [] }: RunFilter): readonly Condition[] {
+  return [...withAnyTag(tags), ...withAllTags(allTags)];
+}
+
+function withAllTags(tags: readonly string[]): readonly Condition[] {
+  return tags.flatMap((tag) => withAnyTag([tag]));
+}
+
+function withAnyTag(tags: readonly string[]): readonly Condition[] {
   if (tags.length === 0) return [];
   const sql = `EXISTS (SELECT 1 FROM run_tags AS own WHERE own.env = runs.env AND own.created_ms = runs.created_ms
     AND own.id = runs.id AND own.tag IN (${tags.map(() => "?").join(", ")}))`;

@@ -54,7 +54,18 @@ function beyond(cursor: RunCursor | undefined, isNewer: boolean, isInclusive: bo
 }
 
 function conditionsOf(filter: RunFilter): readonly Document[] {
-  const { statuses = [], taskIds = [], tags = [], queues = [], fromMs, toMs, isTest, batchId } = filter;
+  const {
+    statuses = [],
+    taskIds = [],
+    tags = [],
+    queues = [],
+    allTags = [],
+    fromMs,
+    toMs,
+    updatedFromMs,
+    isTest,
+    batchId,
+  } = filter;
   const conditions: Document[] = [];
   const oneOf = (field: string, values: readonly string[]): void => {
     if (values.length > 0) conditions.push({ [field]: { $in: [...new Set(values)] } });
@@ -63,6 +74,8 @@ function conditionsOf(filter: RunFilter): readonly Document[] {
   oneOf("taskId", taskIds);
   oneOf("tags", tags);
   oneOf("queue", queues);
+  for (const tag of allTags) conditions.push({ tags: tag });
+  if (updatedFromMs !== undefined) conditions.push({ updatedAtMs: { $gte: updatedFromMs } });
   if (fromMs !== undefined) conditions.push({ createdAtMs: { $gte: fromMs } });
   if (toMs !== undefined) conditions.push({ createdAtMs: { $lte: toMs } });
   if (isTest !== undefined) conditions.push({ isTest });
