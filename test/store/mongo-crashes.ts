@@ -4,15 +4,17 @@
  */
 import test, { type ExecutionContext } from "ava";
 import { isAppError } from "../../server/domain/error.js";
+import { resolveRetryPolicy } from "../../server/domain/retry.js";
 import type { MongoStore } from "../../server/store/mongo/mongo-store.js";
 import type { InsertRun } from "../../server/store/store.js";
 import { holders } from "./mongo-promises.js";
 import { type Databases, mongoStore } from "./mongo-world.js";
-import { hashOf, World } from "./world.js";
+import { hashOf, SESSION, World } from "./world.js";
 
 const LIMIT = 1;
 const RUNS = 3;
 const RESCUER = "session_00000000000000000000000009";
+const POLICY = resolveRetryPolicy(undefined);
 /** More writes than any step has. */
 const WRITES_MAX = 60;
 
@@ -79,6 +81,35 @@ const SCENES: readonly Scene[] = [
     },
   },
   {
+    title: "parks for a retry",
+    before: started,
+    step: async (world) => {
+      for (const { run, lease } of await executing(world)) {
+        const failure = { kind: "error", name: "Error", message: "no" } as const;
+        await world.change(run.id, { event: "retryLater", ...lease, failure, delayMs: 60_000 });
+      }
+    },
+  },
+  {
+    title: "lets wait, and wakes",
+    before: started,
+    step: async (world) => {
+      for (const { run, lease } of await executing(world)) {
+        await world.change(run.id, { event: "wait", ...lease, waitingFor: "w" });
+        await world.change(run.id, { event: "wake", waitingFor: "w" });
+      }
+    },
+  },
+  {
+    title: "loses",
+    before: started,
+    step: async (world) => {
+      for (const { run, lease } of await executing(world)) {
+        await world.change(run.id, { event: "lose", sessionId: lease.sessionId, policy: POLICY, random: 0 });
+      }
+    },
+  },
+  {
     title: "repairs what another left half claimed",
     before: async (world, items, other) => {
       await insert(world, items);
@@ -110,23 +141,35 @@ const SCENES: readonly Scene[] = [
   },
 ];
 
+/** `stands still`: as a suspended machine, for longer than a session lives, and goes on with its next write. */
+type Fate = "stops" | "stands still";
+
 export function mongoCrashes(databases: Databases): void {
+  for (const fate of ["stops", "stands still"] as const) registerScenes(databases, fate);
+}
+
+function registerScenes(databases: Databases, fate: Fate): void {
   for (const scene of SCENES) {
-    test(`design 12: a server that ${scene.title} and stops after any of its writes leaves nothing that repair does not finish`, async (t) => {
+    test(`design 12: a server that ${scene.title} and ${fate} after any of its writes leaves nothing that repair does not finish`, async (t) => {
       t.timeout(600_000);
       let writes = 1;
-      while (await isCutOff(t, databases, scene, writes)) {
+      while (await isCutOff(t, { databases, fate }, scene, writes)) {
         writes += 1;
         if (writes > WRITES_MAX) return t.fail(`${scene.title} never came to its end`);
       }
-      t.log(`${scene.title}: stopped after each of ${writes - 1} writes`);
+      t.log(`${scene.title}: ${fate} after each of ${writes - 1} writes`);
       t.true(writes > 1);
     });
   }
 }
 
 /** @returns whether the step was cut off after so many writes. */
-async function isCutOff(t: ExecutionContext, databases: Databases, scene: Scene, writes: number): Promise<boolean> {
+async function isCutOff(
+  t: ExecutionContext,
+  { databases, fate }: { readonly databases: Databases; readonly fate: Fate },
+  scene: Scene,
+  writes: number,
+): Promise<boolean> {
   const name = await databases.take();
   const rescuer = mongoStore(name);
   const stores = [rescuer];
@@ -143,12 +186,24 @@ async function isCutOff(t: ExecutionContext, databases: Databases, scene: Scene,
       world.item({ queueLimit: LIMIT, key: world.key(`k${index}`), requestHash: hashOf(`r${index}`) }),
     );
     await scene.before(world, items, open);
-    const dying = await open(writes);
-    const isCut = await stops(() => scene.step(dying, items));
+    const still = new StandStill();
+    const dying = mongoStore(name, {
+      stopAfterWrites: writes,
+      ...(fate === "stops" ? {} : { standStill: () => still.here() }),
+    });
+    stores.push(dying);
+    await dying.start();
+    const stepping = stops(() => scene.step(new World(dying), items));
+    const isCut = fate === "stops" ? await stepping : await Promise.race([still.reached, stepping]);
     // The caller asks again; with its own request it gets its own run.
     for (const result of await world.store.insertRuns(items))
       t.true(result.kind === "created" || result.kind === "repeat");
     await rescue(t, world, rescuer);
+    if (fate === "stands still") {
+      still.goOn();
+      await stepping;
+      await rescue(t, world, rescuer);
+    }
     t.deepEqual(await holders(rescuer), [], `${scene.title}: a slot is lost after write ${writes}`);
     const owing = await rescuer.database.collection("runs").countDocuments({ owes: { $exists: true } });
     t.is(owing, 0, `${scene.title}: something is owed after write ${writes}`);
@@ -156,6 +211,32 @@ async function isCutOff(t: ExecutionContext, databases: Databases, scene: Scene,
   } finally {
     await Promise.all(stores.map((store) => store.stop()));
     await databases.giveBack(name);
+  }
+}
+
+class StandStill {
+  readonly reached: Promise<true>;
+  readonly #gone: Promise<void>;
+  #reach: () => void = () => {};
+  #go: () => void = () => {};
+
+  constructor() {
+    this.reached = new Promise((resolve) => {
+      this.#reach = () => resolve(true);
+    });
+    this.#gone = new Promise((resolve) => {
+      this.#go = resolve;
+    });
+  }
+
+  /** Called by the store in front of the write that is held up. */
+  async here(): Promise<void> {
+    this.#reach();
+    await this.#gone;
+  }
+
+  goOn(): void {
+    this.#go();
   }
 }
 
@@ -189,6 +270,7 @@ async function rescue(t: ExecutionContext, world: World, store: MongoStore): Pro
         force: false,
       });
     }
+    await loseAndFallDue(world, store);
     for (;;) {
       const claimed = await world.claim(10, { sessionId: RESCUER });
       for (const queue of new Set(claimed.map(({ run }) => run.queue))) {
@@ -198,7 +280,7 @@ async function rescue(t: ExecutionContext, world: World, store: MongoStore): Pro
       for (const run of claimed) await world.complete(run);
       if (claimed.length === 0) break;
     }
-    const live = await world.list({ statuses: ["QUEUED", "EXECUTING"] });
+    const live = await world.list({ statuses: ["QUEUED", "EXECUTING", "WAITING"] });
     if (live.length === 0) break;
   }
   const runs = await store.readRuns((await world.list()).map((runId) => ({ environment, runId })));
@@ -207,4 +289,18 @@ async function rescue(t: ExecutionContext, world: World, store: MongoStore): Pro
     [],
     "a run never ended",
   );
+}
+
+/** What the lapse of the first session and the time of parked runs bring about. */
+async function loseAndFallDue(world: World, store: MongoStore): Promise<void> {
+  const { environment, nowMs } = world;
+  for (const run of await store.findRuns({ kind: "session", environment, sessionId: SESSION, limit: 100 })) {
+    if (run.status === "EXECUTING") continue;
+    await world.change(run.id, { event: "lose", sessionId: SESSION, policy: POLICY, random: 0 });
+  }
+  world.nowMs += 120_000;
+  for (const run of await store.findRuns({ kind: "due", nowMs: world.nowMs, limit: 100 })) {
+    await world.change(run.id, { event: "due" });
+  }
+  world.nowMs = Math.max(world.nowMs, nowMs);
 }

@@ -35,6 +35,7 @@ export interface ClientOptions {
   /** Default: that of the URL, else `hairtrigger`. */
   readonly database: string | undefined;
   readonly stopAfterWrites: number | undefined;
+  readonly standStill: (() => Promise<void>) | undefined;
 }
 
 const DATABASE = "hairtrigger";
@@ -51,6 +52,7 @@ export class Client {
   readonly #client: MongoClient;
   readonly #db: Db;
   readonly #stopAfterWrites: number;
+  readonly #standStill: (() => Promise<void>) | undefined;
   #writesLeft = Number.POSITIVE_INFINITY;
 
   constructor(options: ClientOptions) {
@@ -68,6 +70,7 @@ export class Client {
     });
     const named = this.#client.options.dbName;
     this.#db = this.#client.db(options.database ?? (named === "test" ? DATABASE : named));
+    this.#standStill = options.standStill;
     this.#stopAfterWrites = options.stopAfterWrites ?? Number.POSITIVE_INFINITY;
   }
 
@@ -116,7 +119,10 @@ export class Client {
 
   /** @throws AppError STORE_UNAVAILABLE; the write may have happened. */
   async write<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#writesLeft <= 0) throw storeUnavailable(new Error("the store was told to stop after its last write"));
+    if (this.#writesLeft <= 0) {
+      if (this.#standStill === undefined) throw storeUnavailable(new Error("the store was told to stop here"));
+      await this.#standStill();
+    }
     this.#writesLeft -= 1;
     return this.read(work);
   }

@@ -63,6 +63,8 @@ export interface MongoStoreOptions {
   readonly log?: (message: string) => void;
   /** For tests of crashes only: after so many writes since `start` all further ones are refused, as if the process had been killed there. */
   readonly stopAfterWrites?: number;
+  /** For tests of suspended machines only: these further writes wait for this instead. */
+  readonly standStill?: () => Promise<void>;
 }
 
 export interface MongoStore extends port.Store {
@@ -106,9 +108,9 @@ class LiveStore implements MongoStore {
   #stopping: Promise<void> | undefined;
 
   constructor(options: MongoStoreOptions) {
-    const { url, database, stopAfterWrites, clock, entropy, settingsCacheMs = SETTINGS_CACHE_MS } = options;
+    const { url, database, stopAfterWrites, standStill, clock, entropy, settingsCacheMs = SETTINGS_CACHE_MS } = options;
     this.#options = options;
-    const client = new Client({ url, database, stopAfterWrites });
+    const client = new Client({ url, database, stopAfterWrites, standStill });
     this.#client = client;
     this.shared = createServers(client);
     this.#clock = new DatabaseClock(client, clock);
