@@ -145,9 +145,11 @@ async function idle(): Promise<void> {
   });
 }
 
+const COUNTED = ["find", "aggregate", "insert", "update", "delete", "findAndModify", "getMore", "count"];
+
 async function operations(): Promise<number> {
-  const { opcounters } = await client.db("admin").command({ serverStatus: 1 });
-  return Object.values(opcounters ?? {}).reduce((sum: number, count) => sum + Number(count), 0);
+  const { metrics } = await client.db("admin").command({ serverStatus: 1 });
+  return COUNTED.reduce((sum, name) => sum + Number(metrics.commands[name]?.total ?? 0), 0);
 }
 
 const PARTS = { store, throughput, latency, idle };
