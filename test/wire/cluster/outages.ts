@@ -8,6 +8,8 @@ const STOPS = 6;
 const CALLS_PER_STOP = 150;
 const STOP_MAX_MS = 2_000;
 const BETWEEN_MS = 1_500;
+/** Leaves a slow machine seconds between the end of an outage and the end of a session. */
+const LONGER_SESSION_MS = 15_000;
 
 /** Stops the database: by turns it is silent, and it is gone. */
 async function stopFor({ network }: Pick<Cluster, "network">, ms: number, isSilent: boolean): Promise<void> {
@@ -65,15 +67,16 @@ export function registerOutages(): void {
     mongoTest(
       `RUN-6, RUN-7: while the database ${how} for less than a session's life, workers keep their runs`,
       async (t) => {
-        await inCluster(t, { servers: [{}, {}], socketTimeoutMs: 20_000 }, async (cluster) => {
+        const server = { HAIRTRIGGER_SESSION_TIMEOUT: `${LONGER_SESSION_MS / 1_000}s` };
+        await inCluster(t, { servers: [server, server], socketTimeoutMs: 20_000 }, async (cluster) => {
           const { ledger, startWorker } = cluster;
           const worker = await startWorker({ name: "worker" });
           const handle = await tasks.trigger("work", { number: 1, holdIn: "worker" });
           await ledger.first("start", { number: 1 });
-          // Together with the age of the last heartbeat below the time after which a worker gives up.
-          await stopFor(cluster, SHORT.sessionMs / 3, isSilent);
+          // With the age of the last heartbeat, a third of a session, below the time after which a worker gives up.
+          await stopFor(cluster, LONGER_SESSION_MS / 4, isSilent);
           // Long enough to see a lapse.
-          await pass(SHORT.sessionMs * 1.5);
+          await pass(LONGER_SESSION_MS * 1.5);
           t.deepEqual(ledger.of("end"), []);
           worker.release(1);
           t.like(await runs.poll(handle, { pollIntervalMs: 100 }), { status: "COMPLETED", attemptCount: 1 });
