@@ -9,13 +9,16 @@ import {
   runs,
   type SchemaInput,
   type SchemaOutput,
+  type SubtaskUnwrapError,
   schemaTask,
   type TaskIdentifier,
   type TaskOutput,
   type TaskOutputHandle,
   type TaskPayload,
+  type TaskRunResult,
   task,
   tasks,
+  wait,
 } from "@hairtrigger/sdk";
 import { expectTypeOf } from "expect-type";
 import * as runtypes from "runtypes";
@@ -155,3 +158,38 @@ export async function retrieved(): Promise<void> {
 
 /** Tasks of every payload are tasks: what takes any of them takes each. */
 export const all: readonly AnyTask[] = [resize, nightly, greet];
+
+/** RES-1, RES-3, TAW-3: results are told apart by `ok`; `unwrap` gives the output. */
+export async function awaited(): Promise<void> {
+  const result = await resize.triggerAndWait({ url: "u", width: 1 }, { ttl: 3 });
+  expectTypeOf(result).toEqualTypeOf<TaskRunResult<"resize", { url: string; bytes: bigint }>>();
+  if (result.ok) expectTypeOf(result.output).toEqualTypeOf<{ url: string; bytes: bigint }>();
+  else expectTypeOf(result.error).toBeUnknown();
+  // @ts-expect-error whether there is an output is not known yet
+  expectTypeOf(result.output).toBeAny();
+  expectTypeOf(result.taskIdentifier).toEqualTypeOf<"resize">();
+  const promise = tasks.triggerAndWait<typeof resize>("resize", { url: "u", width: 1 });
+  expectTypeOf(await promise).toEqualTypeOf(result);
+  expectTypeOf(await promise.unwrap()).toEqualTypeOf<{ url: string; bytes: bigint }>();
+  const followed = resize.triggerAndSubscribe({ url: "u", width: 1 }, { cancelOnAbort: false });
+  expectTypeOf(await followed).toEqualTypeOf(result);
+  expectTypeOf(await nightly.triggerAndWait().unwrap()).toEqualTypeOf<TaskOutput<typeof nightly>>();
+  // @ts-expect-error the payload is required
+  await resize.triggerAndWait();
+  // @ts-expect-error a member of the payload has another type
+  await tasks.triggerAndWait<typeof resize>("resize", { url: "u", width: "1" });
+  expectTypeOf<SubtaskUnwrapError["runId"]>().toBeString();
+}
+
+/** DUR-G6, WAI-8: a wait has one unit; what a token gives is typed by its reader. */
+export async function waited(): Promise<void> {
+  await wait.for({ hours: 1.5, idempotencyKey: "k" });
+  // @ts-expect-error one unit, not two
+  await wait.for({ hours: 1, minutes: 5 });
+  // @ts-expect-error no unit
+  await wait.for({});
+  const result = await wait.forToken<{ approved: boolean }>("waitpoint_x");
+  if (result.ok) expectTypeOf(result.output).toEqualTypeOf<{ approved: boolean }>();
+  else expectTypeOf(result.error).toExtend<Error>();
+  expectTypeOf(await wait.forToken<number>({ id: "x" }).unwrap()).toBeNumber();
+}

@@ -97,6 +97,7 @@ export {
   type TokenResult,
   type TokenStatus,
 } from "./token.js";
+export type { TriggerAndSubscribeOptions } from "./trigger-and-subscribe.js";
 export type { TriggerOptions } from "./trigger-options.js";
 export { type WaitKeyOptions, type WaitUntilOptions, wait } from "./wait.js";
 export type { WaitDuration } from "./wait-duration.js";

@@ -11,6 +11,7 @@ import { type ParseValue, parserOf, type Schema, type SchemaInput, type SchemaOu
 import { type AnyTaskHooks, type TaskHooks, untypedHooks } from "./task-hooks.js";
 import type { TaskRunPromise } from "./task-run.js";
 import { triggerTask } from "./trigger.js";
+import { type TriggerAndSubscribeOptions, triggerAndSubscribe } from "./trigger-and-subscribe.js";
 import { triggerAndWait } from "./trigger-and-wait.js";
 import type { TriggerOptions } from "./trigger-options.js";
 
@@ -98,6 +99,13 @@ export type TriggerArguments<TPayload> = void extends TPayload
     ? [payload?: TPayload, options?: TriggerOptions, requestOptions?: RequestOptions]
     : [payload: TPayload, options?: TriggerOptions, requestOptions?: RequestOptions];
 
+/** The same, with what following takes. */
+export type SubscribeArguments<TPayload> = void extends TPayload
+  ? [payload?: TPayload, options?: TriggerAndSubscribeOptions, requestOptions?: RequestOptions]
+  : undefined extends TPayload
+    ? [payload?: TPayload, options?: TriggerAndSubscribeOptions, requestOptions?: RequestOptions]
+    : [payload: TPayload, options?: TriggerAndSubscribeOptions, requestOptions?: RequestOptions];
+
 /** A defined task. */
 export interface Task<TIdentifier extends string, TPayload = void, TOutput = unknown> {
   readonly id: TIdentifier;
@@ -115,6 +123,12 @@ export interface Task<TIdentifier extends string, TPayload = void, TOutput = unk
    * @throws Error outside of a task (TAW-1); what `trigger` throws (TAW-8).
    */
   triggerAndWait(...args: TriggerArguments<TPayload>): TaskRunPromise<TIdentifier, TOutput>;
+  /**
+   * Triggers the task and follows its run, inside a task only, while the caller stays EXECUTING with its slot: in a limited queue the two can
+   * block each other. For long runs use `triggerAndWait`.
+   * @throws Error outside of a task; AbortError once `options.signal` aborts, which cancels the run unless `cancelOnAbort` is false.
+   */
+  triggerAndSubscribe(...args: SubscribeArguments<TPayload>): TaskRunPromise<TIdentifier, TOutput>;
   readonly [taskTypes]?: { readonly payload: TPayload; readonly output: TOutput };
 }
 
@@ -249,6 +263,10 @@ function triggerable<TIdentifier extends string, TPayload, TOutput>(
         options: triggerOptions,
         requestOptions,
       });
+    },
+    triggerAndSubscribe(...[payload, options, requestOptions]) {
+      const params = { taskId: id, payload, check, options, requestOptions };
+      return triggerAndSubscribe<TIdentifier, TOutput>("triggerAndSubscribe", params);
     },
   };
 }

@@ -7,6 +7,7 @@ import { type PollOptions, runs } from "./runs.js";
 import type { AnyTask, TaskIdentifier, TaskOutput, TaskOutputHandle, TaskPayload } from "./task.js";
 import type { TaskRunPromise } from "./task-run.js";
 import { triggerTask } from "./trigger.js";
+import { type TriggerAndSubscribeOptions, triggerAndSubscribe } from "./trigger-and-subscribe.js";
 import { triggerAndWait } from "./trigger-and-wait.js";
 import type { TriggerOptions } from "./trigger-options.js";
 
@@ -56,6 +57,19 @@ function triggerAndWaitById<T extends AnyTask>(
   });
 }
 
+/**
+ * Triggers a task by id and follows its run, inside a task only: `yourTask.triggerAndSubscribe` without the task's code.
+ * @throws as `yourTask.triggerAndSubscribe` does.
+ */
+function triggerAndSubscribeById<T extends AnyTask>(
+  id: TaskIdentifier<T>,
+  ...args: ByIdArguments<TaskPayload<T>, TriggerAndSubscribeOptions>
+): TaskRunPromise<TaskIdentifier<T>, TaskOutput<T>> {
+  const [payload, options, requestOptions] = args;
+  const params = { taskId: id, payload, options, requestOptions };
+  return triggerAndSubscribe<TaskIdentifier<T>, TaskOutput<T>>("tasks.triggerAndSubscribe", params);
+}
+
 /** Options of the trigger, and of the polling; the latter are not sent. */
 export type TriggerAndPollOptions = TriggerOptions & PollOptions;
 
@@ -75,4 +89,10 @@ async function triggerAndPoll<T extends AnyTask>(
 }
 
 /** Triggers tasks by id; hooks for all tasks of the process. */
-export const tasks = { trigger, triggerAndWait: triggerAndWaitById, triggerAndPoll, ...hookRegistrars } as const;
+export const tasks = {
+  trigger,
+  triggerAndWait: triggerAndWaitById,
+  triggerAndSubscribe: triggerAndSubscribeById,
+  triggerAndPoll,
+  ...hookRegistrars,
+} as const;

@@ -91,7 +91,8 @@ function outcomeResult<TIdentifier extends string>(
   return taskRunResult(taskIdentifier, value.runId, value);
 }
 
-async function retrieveResult<TIdentifier extends string>(
+/** What came of a final run. */
+export async function retrieveResult<TIdentifier extends string>(
   taskIdentifier: TIdentifier,
   runId: string,
   requestOptions: RequestOptions | undefined,
