@@ -41,5 +41,12 @@ export function runContext(params: FixtureParams = {}): RunContext {
     nowMs: () => 0,
     wait: () => Promise.reject(new Error("this run waits for nothing")),
     tagsChanged: () => undefined,
+    metadata: {
+      current: () => ({}),
+      get: () => undefined,
+      change: () => undefined,
+      flush: () => Promise.resolve(),
+      refresh: () => Promise.resolve(),
+    },
   };
 }

@@ -364,6 +364,8 @@ function world(maxDurationMs?: number) {
         },
       };
     },
+    reporting: () => undefined,
+    gone: () => undefined,
     changed: () => undefined,
   });
   const lease = (fence: number) => new Uint8Array([7, fence]);

@@ -26,6 +26,7 @@ export type { IdempotencyKey, IdempotencyKeyScope } from "./idempotency-key.js";
 export { type CreateKeyOptions, idempotencyKeys, type ResetKeyOptions } from "./idempotency-keys.js";
 export { type LocalsKey, locals } from "./locals.js";
 export { type LogProperties, logger } from "./logger.js";
+export { type AncestorMetadata, type Metadata, type MetadataUpdater, metadata } from "./metadata.js";
 export type { Page, PagePromise, Pagination } from "./page.js";
 export { type Queue, type QueueOptions, queue } from "./queue.js";
 export type { QueueItem, QueueSelector, QueueType } from "./queue-item.js";

@@ -2,6 +2,7 @@
 import { platform } from "#platform";
 import type { WaitingFor } from "./gen/hairtrigger/v1/run_pb.js";
 import type { WaitOutcome } from "./gen/hairtrigger/worker/v1/worker_pb.js";
+import type { MetadataObject, MetadataOperation } from "./metadata-values.js";
 import type { Scope } from "./platform.js";
 import type { HookSet } from "./task-hooks.js";
 
@@ -77,6 +78,23 @@ export type WaitBegun<T> =
   /** There is nothing to wait for. */
   { readonly result: T | Promise<T> } | { readonly waitingFor: WaitingFor; readonly description: WaitDescription };
 
+/** Whose metadata: that of the run itself, its parent, its root; without parent the run is both (MET-7). */
+export type MetadataTarget = "self" | "parent" | "root";
+
+/** Metadata as an attempt sees it: the local copy, and what is to be sent. */
+export interface RunMetadataAccess {
+  /** The local copy. Not to be changed. */
+  current(): MetadataObject;
+  /** @throws MetadataError for a key that can name nothing. */
+  get(key: string): unknown;
+  /** Acts on the local copy at once and is sent soon. What makes no sense with what is there is logged and not sent. */
+  change(target: MetadataTarget, operation: MetadataOperation): void;
+  /** Resolves when everything so far is recorded or refused. */
+  flush(): Promise<void>;
+  /** Takes what is read, with what is changed meanwhile on top. @param read gives JSON text; empty: there is none. */
+  refresh(read: () => Promise<string>): Promise<void>;
+}
+
 /** An attempt in this process, as seen by the functions that are called inside it. */
 export interface RunContext {
   readonly ctx: TaskRunContext;
@@ -96,6 +114,7 @@ export interface RunContext {
   log(line: LogRecord): void;
   /** Tags were added; these are all of them. The next attempt here sees them (TAG-3). */
   tagsChanged(tags: readonly string[]): void;
+  readonly metadata: RunMetadataAccess;
 }
 
 const scope: Scope<RunContext> = platform.createScope<RunContext>();

@@ -80,7 +80,8 @@ function itemsOf(deps: EngineDeps, { report, run, reporter, nowMs }: Asked): rea
       {
         environment,
         runId: targetId,
-        source: `${runId}:${number}`,
+        // Of the session too: an attempt that was interrupted is executed again under its number, and its changes are new ones.
+        source: `${runId}:${number}:${sessionId}`,
         operations: numbered,
         attempt: isSelf ? { sessionId, number } : undefined,
         isWhole: false,

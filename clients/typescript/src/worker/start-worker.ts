@@ -124,6 +124,7 @@ export async function startWorkerIn(world: WorkerWorld, options: WorkerOptions):
       clock,
       log,
       facts: () => session.facts,
+      metadataWriter: (runId, attempt, onSettled) => session.metadataWriter(runId, attempt, onSettled),
       logLine: (runId, attempt, line) => session.addLog(runId, attempt, line),
       withCredentials: inTaskCredentials(options),
     }),

@@ -23,6 +23,7 @@ import {
   enterRun,
   type LogRecord,
   type RunContext,
+  type RunMetadataAccess,
   type TaskRunContext,
   type WaitCall,
   type WaitDescription,
@@ -55,6 +56,8 @@ export interface AttemptParams {
   readonly logError: (message: string, error: unknown) => void;
   /** Under what credentials the code runs; called around it. */
   readonly withCredentials: (fn: () => void) => void;
+  /** The run's metadata, for this attempt. Asked for once, and by few. */
+  readonly metadataFor: (run: RunContext) => RunMetadataAccess;
 }
 
 export class Attempt implements RunningAttempt, RunContext {
@@ -75,6 +78,7 @@ export class Attempt implements RunningAttempt, RunContext {
   #isWaiting = false;
   #beginning: Promise<unknown> | undefined;
   readonly #waits: WaitLedger;
+  #metadata: RunMetadataAccess | undefined;
 
   constructor(params: AttemptParams) {
     this.#params = params;
@@ -105,6 +109,11 @@ export class Attempt implements RunningAttempt, RunContext {
 
   nowMs(): number {
     return this.#params.nowMs();
+  }
+
+  get metadata(): RunMetadataAccess {
+    this.#metadata ??= this.#params.metadataFor(this);
+    return this.#metadata;
   }
 
   isActive(): boolean {

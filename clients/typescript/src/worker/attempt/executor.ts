@@ -1,27 +1,33 @@
 /** Turns an assignment into code that runs: opens the spec, finds the task, makes the context, starts the attempt. */
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type RunSpec, RunSpecSchema } from "../../gen/hairtrigger/v1/run_pb.js";
+import type { Assignment } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import type { WorkerClock } from "../clock.js";
 import type { StartAttempt } from "../session/execution.js";
+import type { Session, SessionFacts } from "../session/session.js";
 import type { WorkerLog } from "../worker-log.js";
 import { Attempt, type AttemptParams } from "./attempt.js";
 import { AttemptError } from "./attempt-failure.js";
 import { runContext } from "./context.js";
 import { hookPlan } from "./hooks.js";
 import { resolveRetryPolicy } from "./retry-policy.js";
+import { metadataOf, RunMetadata } from "./run-metadata.js";
 import { effectiveMaxDuration, policyOf, type TaskPlan } from "./task-plan.js";
 
 export interface ExecutorParams {
   readonly plans: ReadonlyMap<string, TaskPlan>;
   readonly clock: WorkerClock;
   readonly log: WorkerLog;
-  readonly facts: () => { readonly sessionId: string; readonly environment: string; readonly outputBytesMax: number };
+  readonly facts: () => SessionFacts;
+  readonly metadataWriter: Session["metadataWriter"];
   readonly logLine: AttemptParams["logLine"];
   readonly withCredentials: AttemptParams["withCredentials"];
 }
 
 export function attemptStarter(params: ExecutorParams): StartAttempt {
   const { plans, clock, log } = params;
+  /** What the attempts of an assignment made of the run's metadata: the next one goes on from there (MET-10). */
+  const metadataHere = new WeakMap<Assignment, RunMetadata>();
   return (input) => {
     const { assignment } = input;
     const spec = readSpec(assignment.spec);
@@ -55,6 +61,16 @@ export function attemptStarter(params: ExecutorParams): StartAttempt {
       sessionId: () => params.facts().sessionId,
       logLine: params.logLine,
       withCredentials: params.withCredentials,
+      metadataFor(run) {
+        const metadata = new RunMetadata({
+          run,
+          start: metadataHere.get(assignment)?.current() ?? metadataOf(assignment.metadataJson),
+          bytesMax: () => params.facts().metadataBytesMax,
+          openWriter: (onSettled) => params.metadataWriter(assignment.runId, input.attempt, onSettled),
+        });
+        metadataHere.set(assignment, metadata);
+        return metadata;
+      },
     });
     attempt.start();
     return { attempt, maxDurationMs: maxDuration === undefined ? undefined : maxDuration * 1_000 };

@@ -43,6 +43,10 @@ export interface ExecutionsParams {
   readonly deadlines: Deadlines;
   readonly monotonicMs: () => number;
   readonly start: StartAttempt;
+  /** A report of the run is about to be queued. */
+  readonly reporting: (runId: string) => void;
+  /** The run is someone else's: nothing more is to be said for it. */
+  readonly gone: (runId: string) => void;
   /** Something has to be said, or the number of free places has changed. */
   readonly changed: () => void;
 }
@@ -145,6 +149,7 @@ export class Executions {
     const run = this.#runs.get(leaseKey(lease));
     if (run === undefined) return;
     this.#reports.settle(run);
+    this.#params.gone(run.runId);
     this.#linger(run, leaseLost());
     run.isFenced = false;
     run.isListed = false;
@@ -517,6 +522,7 @@ export class Executions {
   }
 
   #report(run: Held, report: Report): void {
+    this.#params.reporting(run.runId);
     this.#reports.report(run, report);
     this.#params.changed();
   }

@@ -25,6 +25,7 @@ import { Executions } from "./executions.js";
 import { DEFAULT_FENCE_PERIODS } from "./fence.js";
 import { LogBuffer } from "./log-buffer.js";
 import { addReport, instructionOf, msOf, reportBytes, resumeOrder } from "./messages.js";
+import { MetadataLedger, type MetadataWriter, type OnSettled } from "./metadata-ledger.js";
 import { Pulse } from "./pulse.js";
 import type { OpenStream } from "./session-stream.js";
 
@@ -34,6 +35,7 @@ export interface SessionFacts {
   /** Slug. */
   readonly environment: string;
   readonly outputBytesMax: number;
+  readonly metadataBytesMax: number;
 }
 
 export interface SessionParams {
@@ -70,6 +72,7 @@ export class Session implements ConnectionHost {
   readonly #connection: Connection;
   readonly #pulse: Pulse;
   readonly #logs = new LogBuffer();
+  readonly #metadata: MetadataLedger;
   readonly #beats = new Map<bigint, number>();
   #life: Life = "new";
   #facts: SessionFacts;
@@ -87,12 +90,20 @@ export class Session implements ConnectionHost {
 
   constructor(params: SessionParams) {
     this.#params = params;
-    this.#facts = { sessionId: params.sessionId, environment: "", outputBytesMax: Number.POSITIVE_INFINITY };
+    this.#facts = {
+      sessionId: params.sessionId,
+      environment: "",
+      outputBytesMax: Number.POSITIVE_INFINITY,
+      metadataBytesMax: Number.POSITIVE_INFINITY,
+    };
     this.#deadlines = createDeadlines(params.clock);
+    this.#metadata = new MetadataLedger(this.#deadlines, () => this.#connection.flush());
     this.#executions = new Executions({
       deadlines: this.#deadlines,
       monotonicMs: () => params.clock.monotonicMs(),
       start: params.start,
+      reporting: (runId) => this.#metadata.reporting(runId),
+      gone: (runId) => this.#metadata.drop(runId),
       changed: () => this.#changed(),
     });
     this.#connection = new Connection(params.openStream, params.clock, this);
@@ -123,6 +134,11 @@ export class Session implements ConnectionHost {
   addLog(runId: string, attempt: number, line: LogRecord): void {
     this.#logs.add(runId, attempt, line);
     this.#connection.flush();
+  }
+
+  /** For the changes of metadata that one execution of a run makes. */
+  metadataWriter(runId: string, attempt: number, onSettled: OnSettled): MetadataWriter {
+    return this.#metadata.writer(runId, attempt, onSettled);
   }
 
   /** Resolves when a server has registered the worker; rejects for what waiting cannot heal, and when stopped before. */
@@ -161,6 +177,7 @@ export class Session implements ConnectionHost {
     this.#wantsBeat = false;
     this.#wantsHello = false;
     this.#executions.forgetSent();
+    this.#metadata.forgetSaid();
     return create(OpenSessionRequestSchema, { hello: this.#hello() });
   }
 
@@ -187,7 +204,12 @@ export class Session implements ConnectionHost {
       this.#addBeat(message);
       isEmpty = false;
     }
-    if (this.#executions.hasReports) {
+    if (this.#metadata.isDue) {
+      message.metadata = this.#metadata.take(FLUSH_BYTES);
+      isEmpty = false;
+    }
+    // No report overtakes the changes that its run made before.
+    if (this.#executions.hasReports && !this.#metadata.isDue) {
       let bytes = 0;
       const reports = this.#executions.takeReports((entry) => {
         bytes += reportBytes(entry);
@@ -219,6 +241,8 @@ export class Session implements ConnectionHost {
       this.#executions.resume(resume.waitingLease, resumeOrder(resume));
     }
     for (const { lease, runId, reason } of message.cancels) this.#executions.cancel(lease, runId, reason);
+    // Before the answers to reports: the next attempt begins with what came of them.
+    for (const answer of message.metadataAcknowledgements) this.#metadata.acknowledged(answer);
     for (const answer of message.acknowledgements) {
       const instruction = instructionOf(answer);
       if (instruction !== undefined) this.#executions.answer(answer.lease, instruction);
@@ -270,7 +294,12 @@ export class Session implements ConnectionHost {
 
   #welcome(welcome: Welcome): void {
     const { sessionId, environment, heartbeatInterval, reconnectAfter, fenceAfter, pickUpTimeout } = welcome;
-    this.#facts = { sessionId, environment, outputBytesMax: Number(welcome.outputBytesMax) };
+    this.#facts = {
+      sessionId,
+      environment,
+      outputBytesMax: Number(welcome.outputBytesMax),
+      metadataBytesMax: Number(welcome.metadataBytesMax) || Number.POSITIVE_INFINITY,
+    };
     const periods = {
       heartbeatMs: msOf(heartbeatInterval) ?? DEFAULT_FENCE_PERIODS.heartbeatMs,
       reconnectMs: msOf(reconnectAfter) ?? DEFAULT_FENCE_PERIODS.reconnectMs,

@@ -571,8 +571,8 @@ export type MetadataOperations = Message<"hairtrigger.worker.v1.MetadataOperatio
   attempt: number;
 
   /**
-   * Number of the first operation within the attempt, from 1; the others follow. Numbers seen before are not applied
-   * again.
+   * Number of the first operation, from 1; the others follow. Numbers rise within session and attempt, with or without
+   * gaps; up to the highest one that was seen of session and attempt, none is applied again.
    *
    * @generated from field: uint64 first_sequence = 3;
    */
