@@ -35,4 +35,6 @@ export const DUTIES: readonly Duty[] = [
   { name: "ended", periodMs: 1_000, page: 500, budgetMs: 200 },
   /** RUN-9 counts in days. Small steps, because a removal is the heaviest write there is. */
   { name: "purge", periodMs: 60_000, page: 200, budgetMs: 50 },
+  /** PAY-11: what nobody names is a day old before it goes, so there is no hurry; a page is one request to the payload store. */
+  { name: "orphans", periodMs: 60_000, page: 500, budgetMs: 100 },
 ];

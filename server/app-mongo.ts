@@ -4,6 +4,7 @@ import type { Parts } from "./app.js";
 import { type Clock, systemClock } from "./engine/clock.js";
 import type { Entropy } from "./engine/entropy.js";
 import type { EventSink } from "./engine/events.js";
+import { createGridfsPayloads } from "./payloads/gridfs.js";
 import { localSignals } from "./signals/local.js";
 import { peerAddressOf } from "./signals/peer-address.js";
 import { PeerSignals } from "./signals/peers.js";
@@ -57,6 +58,7 @@ export async function openOnMongo(params: MongoParams): Promise<Parts> {
     store,
     clock,
     signals: peers ?? local,
+    gridfs: () => createGridfsPayloads(store.database),
     hints: peers,
     createDriver: params.areDutiesShared
       ? (rows) => createAgendaDriver({ db: store.database, clock, serverName: serverId, rows, onError })

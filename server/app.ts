@@ -3,6 +3,7 @@
  * process builds one from its settings. Constructing it does nothing; `start()` opens the store, and then, upwards, the clock, the keys, the
  * engine, the scheduler and the port; `stop()` closes them in the opposite order, the store last.
  */
+import { join } from "node:path";
 import type { Driver, DutyPass } from "../scheduler/driver.js";
 import { Scheduler } from "../scheduler/scheduler.js";
 import { createAuthentication } from "./auth/authenticate.js";
@@ -14,6 +15,9 @@ import { createEngine } from "./engine/create-engine.js";
 import type { Engine } from "./engine/engine.js";
 import { type Entropy, systemEntropy } from "./engine/entropy.js";
 import { createEvents, type EventSource } from "./engine/events.js";
+import type { PayloadsAddress } from "./payloads/address.js";
+import { openPayloads } from "./payloads/open.js";
+import type { Payloads } from "./payloads/payloads.js";
 import type { AllowedOrigins } from "./rpc/cors.js";
 import type { Door } from "./rpc/door.js";
 import type { Serving } from "./rpc/serving.js";
@@ -29,6 +33,8 @@ export interface AppOptions {
   readonly storeDirectory: string;
   /** `mongodb://…`: a database shared with other servers, instead of the directory. Needs a key: given, or in the database. */
   readonly mongoUrl?: string;
+  /** Where large payloads and outputs are; default: GridFS of the database, else a folder of the directory, else memory. */
+  readonly payloads?: PayloadsAddress;
   /** Where other servers of the database reach this one; default: derived from `listen`. */
   readonly peerAddress?: string;
   /** What clients and browsers reach, for URLs in answers. Default: where it listens. */
@@ -70,6 +76,8 @@ export interface Parts {
   readonly store: Store;
   readonly clock: Clock;
   readonly signals: Signals;
+  /** Large data in the database. */
+  readonly gridfs?: () => Payloads;
   /** Takes hints of other servers. */
   readonly hints?: HintReceiver;
   /** The port, where it is listened on already. */
@@ -89,6 +97,9 @@ interface Running {
   readonly serving: Serving;
   readonly keys: ServerKeys;
 }
+
+/** Of the directory of the store. */
+const PAYLOADS_FOLDER = "payloads";
 
 /** Random bytes of a public token's `jti`. */
 const TOKEN_ID_BYTES = 16;
@@ -199,12 +210,15 @@ export class App implements AsyncDisposable {
     const options = this.#options;
     const entropy = options.entropy ?? systemEntropy();
     // The wire is most of what has to be loaded; that goes on while the store opens.
-    const [{ store, clock, signals, hints, createDriver, door, join }, { createServing }, { specCodec }] =
-      await Promise.all([
-        options.mongoUrl === undefined ? this.#ownStore() : this.#sharedStore(options.mongoUrl, entropy),
-        import("./rpc/serving.js"),
-        import("./rpc/convert/spec.js"),
-      ]);
+    const [
+      { store, clock, signals, gridfs, hints, createDriver, door, join: joinOthers },
+      { createServing },
+      { specCodec },
+    ] = await Promise.all([
+      options.mongoUrl === undefined ? this.#ownStore() : this.#sharedStore(options.mongoUrl, entropy),
+      import("./rpc/serving.js"),
+      import("./rpc/convert/spec.js"),
+    ]);
     const log = await this.#log(clock);
     const serverOwn = await serverKeys({
       store,
@@ -229,8 +243,11 @@ export class App implements AsyncDisposable {
       }),
     );
 
+    const payloads = await this.#payloads(clock, gridfs);
+
     const engine = createEngine({
       store,
+      payloads,
       signals,
       clock,
       entropy,
@@ -272,17 +289,19 @@ export class App implements AsyncDisposable {
       limits: this.limits,
       hints,
       checkWritable: () => store.checkWritable(),
+      payloads,
+      publicUrl: options.publicUrl,
+      onPayloadsUnavailable: (error) => this.events.emit("payloads.unavailable", { driver: payloads.driver, error }),
       secret: await store.readSecret(),
       listen: options.listen,
       door,
       tls: options.tls,
-      publicUrl: options.publicUrl,
       isDiscoveryOpen: options.isDiscoveryOpen ?? true,
       log,
     });
     this.#stops.push(() => serving.stop());
     const { port } = await serving.start();
-    await join?.({ host: options.listen.host, port });
+    await joinOthers?.({ host: options.listen.host, port });
     return { store, clock, engine, scheduler, serving, keys: serverOwn };
   }
 
@@ -291,6 +310,23 @@ export class App implements AsyncDisposable {
     this.#stops.push(() => store.stop());
     const { lastTimeMs } = await store.start();
     return { store, clock: this.#options.clock ?? systemClock(lastTimeMs), signals: localSignals() };
+  }
+
+  /** A payload store that is away keeps no server from starting: small payloads need none, and it may come back. */
+  async #payloads(clock: Clock, gridfs: (() => Payloads) | undefined): Promise<Payloads> {
+    const payloads = await openPayloads(this.#payloadsAddress, { nowMs: () => clock.nowMs(), gridfs });
+    this.#stops.push(() => payloads.stop());
+    const { driver } = payloads;
+    await payloads.start().catch((error: unknown) => this.events.emit("payloads.unavailable", { driver, error }));
+    return payloads;
+  }
+
+  get #payloadsAddress(): PayloadsAddress {
+    const { payloads, mongoUrl, storeDirectory } = this.#options;
+    if (payloads !== undefined) return payloads;
+    if (mongoUrl !== undefined) return { kind: "gridfs" };
+    if (storeDirectory === ":memory:") return { kind: "memory" };
+    return { kind: "file", directory: join(storeDirectory, PAYLOADS_FOLDER) };
   }
 
   async #sharedStore(url: string, entropy: Entropy): Promise<Parts> {

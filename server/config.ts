@@ -2,12 +2,13 @@
  * Settings: one schema, and the only reader of the environment. Every mistake is reported at once, with the name, what was expected and what
  * was got; secrets are never repeated. `docs/operating/configuration.md` lists the same settings, and a test holds the two together.
  */
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { keyEnvironment } from "./auth/secret-keys.js";
 import { formatSeconds, parseDuration } from "./domain/duration.js";
 import { shown } from "./domain/error.js";
 import { defaultLimits, type Limits } from "./domain/limits.js";
 import { editDistance } from "./domain/task.js";
+import { type PayloadsAddress, parseS3Address } from "./payloads/address.js";
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -24,6 +25,8 @@ export interface Config {
   readonly storeDirectory: string;
   /** Database shared with other servers; undefined: the store in the directory. May hold a password. */
   readonly mongoUrl: string | undefined;
+  /** Where large payloads and outputs are. */
+  readonly payloads: PayloadsAddress;
   /** What clients and browsers reach, for URLs in answers; undefined: where it listens. */
   readonly publicUrl: string | undefined;
   /** Where other servers of the database reach this one; undefined: derived from where it listens. */
@@ -104,6 +107,11 @@ const peerAddress: Kind<string> = {
     const { protocol, host, pathname } = new URL(text);
     return /^https?:$/.test(protocol) && pathname === "/" ? `${protocol}//${host}` : undefined;
   },
+};
+
+const payloadsAddress: Kind<string> = {
+  expected: "a directory, gridfs, or s3://bucket, perhaps with /prefix and ?endpoint=…&region=…",
+  parse: (text) => (/^[a-z][a-z0-9+]*:/i.test(text) && parseS3Address(text) === undefined ? undefined : text),
 };
 
 const publicUrl: Kind<string> = {
@@ -206,6 +214,7 @@ const BYTES_MAX = 20 * MIB;
 const schema = {
   HAIRTRIGGER_LISTEN: setting(address),
   HAIRTRIGGER_STORE: setting(storeAddress),
+  HAIRTRIGGER_PAYLOADS: setting(payloadsAddress),
   HAIRTRIGGER_KEYS: setting(keyList),
   HAIRTRIGGER_ADMIN_KEY: setting(administratorKey),
   HAIRTRIGGER_ALLOWED_ORIGINS: setting(origins),
@@ -265,11 +274,19 @@ export function readConfig(environment: Environment = process.env, workingDirect
   if (cert === undefined && key !== undefined) mistakes.push(missing("HAIRTRIGGER_TLS_CERT", "HAIRTRIGGER_TLS_KEY"));
   if (cert !== undefined && key === undefined) mistakes.push(missing("HAIRTRIGGER_TLS_KEY", "HAIRTRIGGER_TLS_CERT"));
   const isShared = MONGO.test(given.HAIRTRIGGER_STORE ?? "");
+  if (given.HAIRTRIGGER_PAYLOADS === "gridfs" && !isShared) {
+    mistakes.push(
+      'HAIRTRIGGER_PAYLOADS: expected a directory or s3://bucket, since the store is no MongoDB, got "gridfs"',
+    );
+  }
   if (mistakes.length > 0) throw new ConfigError(mistakes);
 
+  const storeDirectory = resolve(workingDirectory, (isShared ? undefined : data.HAIRTRIGGER_STORE) ?? DEFAULT_STORE);
+  const payloads = data.HAIRTRIGGER_PAYLOADS ?? (isShared ? "gridfs" : join(storeDirectory, "payloads"));
   return Object.freeze({
     listen: data.HAIRTRIGGER_LISTEN ?? DEFAULT_LISTEN,
-    storeDirectory: resolve(workingDirectory, (isShared ? undefined : data.HAIRTRIGGER_STORE) ?? DEFAULT_STORE),
+    storeDirectory,
+    payloads: payloadsOf(payloads, workingDirectory),
     mongoUrl: isShared ? data.HAIRTRIGGER_STORE : undefined,
     publicUrl: data.HAIRTRIGGER_PUBLIC_URL,
     peerAddress: data.HAIRTRIGGER_PEER_ADDRESS,
@@ -299,6 +316,12 @@ function parseSettings(given: Readonly<Partial<Record<SettingName, string>>>, mi
   });
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every name with what its own kind parsed
   return Object.fromEntries(values) as Settings;
+}
+
+function payloadsOf(text: string, workingDirectory: string): PayloadsAddress {
+  if (text === "gridfs") return { kind: "gridfs" };
+  const options = parseS3Address(text);
+  return options === undefined ? { kind: "file", directory: resolve(workingDirectory, text) } : { kind: "s3", options };
 }
 
 function missing(name: string, other: string): string {
@@ -350,6 +373,8 @@ export function describeConfig(config: Config): Readonly<Record<string, unknown>
   return {
     listen: addressText(config.listen),
     store: storeText(config),
+    payloads: config.payloads,
+    publicUrl: config.publicUrl,
     keys: config.secretKeys.map((key) => `${key.slice(0, key.lastIndexOf("_"))}_…`),
     administratorKey: config.administratorKey === undefined ? "none" : "…",
     allowedOrigins: config.allowedOrigins,

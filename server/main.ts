@@ -82,6 +82,7 @@ export async function startServer(
   const app = createApp({
     storeDirectory: config.storeDirectory,
     mongoUrl: config.mongoUrl,
+    payloads: config.payloads,
     publicUrl: config.publicUrl,
     peerAddress: config.peerAddress,
     areHintsEnabled: config.areHintsEnabled,

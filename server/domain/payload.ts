@@ -3,6 +3,7 @@ import { shown, type Violation } from "./error.js";
 import { engineFailure, type Failure } from "./failure.js";
 import { jsonKind, parseJson } from "./json.js";
 import type { Limits } from "./limits.js";
+import type { ObjectForm } from "./payload-object.js";
 import { utf8Bytes } from "./text.js";
 
 /** A payload or output as it travels; neither `json` nor `binary`: no data, which is not the JSON `null` (PAY-13). */
@@ -58,6 +59,39 @@ export function payloadViolations(
     }
   }
   return violations;
+}
+
+/** Data that goes to the payload store, as the bytes of its object. */
+export interface LargeData {
+  readonly body: Uint8Array;
+  readonly form: ObjectForm;
+}
+
+/** UTF-8 of one UTF-16 unit, at most. */
+const UNIT_BYTES_MAX = 3;
+
+/** PAY-3: data that is too large to be kept with its run; undefined: it is kept with it. */
+export function largeData(
+  payload: PayloadInput,
+  { inlineBytesMax }: Pick<Limits, "inlineBytesMax">,
+): LargeData | undefined {
+  const { binary, json, jsonTypes } = payload;
+  if (binary !== undefined) return binary.length > inlineBytesMax ? { body: binary, form: "binary" } : undefined;
+  if (json === undefined || json.length * UNIT_BYTES_MAX <= inlineBytesMax) return undefined;
+  const isAnnotated = jsonTypes !== undefined && jsonTypes !== "";
+  const text = /^\s*"/.test(json) && !isAnnotated ? parseJson(json) : undefined;
+  // UTF-8 has no half of a surrogate pair, which JSON can say.
+  const isText = typeof text === "string" && !/\p{Surrogate}/u.test(text);
+  const content = isText ? text : json;
+  if (utf8Bytes(content) <= inlineBytesMax) return undefined;
+  return { body: Buffer.from(content, "utf8"), form: isText ? "text" : "json" };
+}
+
+/** Media type under which an object is given away. @param contentType as the caller said it; empty: nothing. */
+export function mediaType(form: ObjectForm, contentType: string): string {
+  if (form === "text") return "text/plain; charset=utf-8";
+  if (contentType !== "") return contentType;
+  return form === "json" ? "application/json" : "application/octet-stream";
 }
 
 /** PAY-7: the failure of a run whose output is too large, or undefined if it is not. */

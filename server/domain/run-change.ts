@@ -58,6 +58,8 @@ export interface Release extends Change<"release"> {
 export interface Complete extends Report<"complete"> {
   /** Encoded hairtrigger.v1.Payload; undefined: the output was `undefined` (RES-8). */
   readonly output: Uint8Array | undefined;
+  /** Objects of the payload store that the output names. */
+  readonly objectKeys?: readonly string[];
 }
 
 /** The attempt failed for good. */

@@ -4,6 +4,7 @@ import { createDue } from "./duties/due.js";
 import { createEnded } from "./duties/ended.js";
 import { createExpire } from "./duties/expire.js";
 import { createLose } from "./duties/lose.js";
+import { createOrphans } from "./duties/orphans.js";
 import { createOverrun } from "./duties/overrun.js";
 import { createPurge } from "./duties/purge.js";
 import { createRelease } from "./duties/release.js";
@@ -28,6 +29,7 @@ import { createTaskRegistry } from "./task-registry.js";
 import { createWakes } from "./wakes.js";
 import { createWatchHub } from "./watch-hub.js";
 import { createDispatcher } from "./workers/claim.js";
+import { createUploads } from "./workers/outputs.js";
 import { createSessions } from "./workers/session.js";
 
 export function createEngine(parts: EngineParts): Engine {
@@ -78,6 +80,7 @@ export function createEngine(parts: EngineParts): Engine {
       return (await deps.store.listSessions({ environment })).filter(({ untilMs }) => untilMs > nowMs);
     },
     openSession: (params, sink) => sessions.open(params, sink),
+    createUpload: createUploads(deps),
     duties: {
       due: createDue(deps),
       expire: createExpire(deps),
@@ -88,6 +91,7 @@ export function createEngine(parts: EngineParts): Engine {
       settle: createSettle(deps),
       ended: createEnded(deps, dispatcher),
       purge: createPurge(deps),
+      orphans: createOrphans(deps),
     },
     async stop() {
       unsubscribe();

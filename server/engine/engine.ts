@@ -12,7 +12,8 @@ import type { IdempotencyKeyInput } from "../domain/idempotency.js";
 import type { Lease } from "../domain/lease.js";
 import type { Limits } from "../domain/limits.js";
 import type { MetadataOperation } from "../domain/metadata-operations.js";
-import type { PayloadInput } from "../domain/payload.js";
+import type { LargeData, PayloadInput } from "../domain/payload.js";
+import type { ObjectReference } from "../domain/payload-object.js";
 import type { RunState, TriggerFunction } from "../domain/run.js";
 import type { AttemptRef } from "../domain/run-change.js";
 import type { SessionRecord } from "../domain/session.js";
@@ -21,6 +22,7 @@ import type { TokenCaller } from "../domain/token-caller.js";
 import type { TriggerOptionsInput } from "../domain/trigger-options.js";
 import type { WaitTarget } from "../domain/wait.js";
 import type { Waitpoint } from "../domain/waitpoint.js";
+import type { NewObject, Payloads } from "../payloads/payloads.js";
 import type { Signals } from "../signals/signals.js";
 import type {
   ClaimedRun,
@@ -55,6 +57,7 @@ export type {
 
 export interface EngineDeps {
   readonly store: Store;
+  readonly payloads: Payloads;
   readonly signals: Signals;
   readonly clock: Clock;
   readonly entropy: Entropy;
@@ -72,7 +75,7 @@ export type EngineParts = Omit<EngineDeps, "wakes">;
 
 export type NudgedDuty = "due" | "expire" | "overrun" | "timeout";
 
-/** Opens and closes spec bytes for the few verbs that need the inside (replay). The wire side implements it. */
+/** Opens and closes spec bytes for the few verbs that need the inside (replay, large data). The wire side implements it. */
 export interface SpecCodec {
   /** The spec of a replay: payload, tags, metadata, queue, concurrency key, test flag; nothing else (RUN-15). */
   replayOf(spec: Uint8Array): {
@@ -81,6 +84,12 @@ export interface SpecCodec {
     /** A debounced call may have replaced the spec of an earlier one. */
     readonly isReplaced: boolean;
   };
+  /** The reference that a spec holds in the place of its payload. */
+  referenceOf(spec: Uint8Array): ObjectReference | undefined;
+  /** The spec with this reference in the place of its payload's data. */
+  withReference(spec: Uint8Array, reference: ObjectReference): Uint8Array;
+  /** The same for an output, an encoded Payload. */
+  outputWithReference(output: Uint8Array, reference: ObjectReference): Uint8Array;
 }
 
 // ── producers ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,6 +111,8 @@ export interface TriggerItem {
   readonly replayOf?: string;
   /** Set where a public token triggers: its names meet nobody else's (AUT-8), and a one-time token is used up (AUT-3). */
   readonly caller?: TokenCaller;
+  /** The object that the spec names, of the replayed run: the new run gets a copy (PAY-11). */
+  readonly copyOf?: ObjectReference;
 }
 
 export interface Triggered {
@@ -238,8 +249,8 @@ export type QueueSelector = { readonly queueId: string } | { readonly name: stri
 export interface Engine {
   /**
    * Triggers independent runs; one outcome per item, in order. Never rejects for an item's mistakes.
-   * Reasons: those of trigger options, PAYLOAD_TOO_LARGE, QUEUE_FULL, RUN_NOT_FOUND (parent), TOKEN_ALREADY_USED, PARENT_RUN_FINAL and
-   * STALE_LEASE (awaited).
+   * Reasons: those of trigger options, PAYLOAD_TOO_LARGE, PAYLOAD_STORE_UNAVAILABLE, QUEUE_FULL, RUN_NOT_FOUND (parent),
+   * TOKEN_ALREADY_USED, PARENT_RUN_FINAL and STALE_LEASE (awaited).
    */
   trigger(environment: string, items: readonly TriggerItem[]): Promise<readonly TriggerOutcome[]>;
   /** Reasons: RUN_NOT_FOUND. */
@@ -284,7 +295,7 @@ export interface Engine {
     runId: string,
     delay: NonNullable<TriggerOptionsInput["delay"]>,
   ): Promise<RunDetail>;
-  /** Reasons: RUN_NOT_FOUND, QUEUE_FULL. */
+  /** Reasons: RUN_NOT_FOUND, QUEUE_FULL, PAYLOAD_STORE_UNAVAILABLE. */
   replayRun(environment: string, runId: string, requestId: string | undefined): Promise<{ readonly runId: string }>;
   /** `key` as on the wire (see TriggerOptionsInput). Reasons: IDEMPOTENCY_KEY_NOT_FOUND. */
   resetIdempotencyKey(params: {
@@ -346,6 +357,12 @@ export interface Engine {
    */
   openSession(params: OpenSession, sink: SessionSink): Promise<OpenedSession>;
 
+  /**
+   * An object to which a worker may put a large output of a run that it holds; written by nobody yet. Reasons: STALE_LEASE,
+   * PAYLOAD_TOO_LARGE.
+   */
+  createUpload(environment: string, lease: Lease, upload: UploadRequest): Promise<NewObject>;
+
   // ── the clock: bounded passes, each returns how many it handled (the page was full when it equals `limit`) ─────────────────────
 
   readonly duties: Readonly<Record<DutyName, (limit: number) => Promise<number>>>;
@@ -354,7 +371,25 @@ export interface Engine {
   stop(): Promise<void>;
 }
 
-export type DutyName = "due" | "expire" | "lose" | "release" | "overrun" | "timeout" | "settle" | "ended" | "purge";
+export type DutyName =
+  | "due"
+  | "expire"
+  | "lose"
+  | "release"
+  | "overrun"
+  | "timeout"
+  | "settle"
+  | "ended"
+  | "purge"
+  | "orphans";
+
+export interface UploadRequest {
+  readonly sizeBytes: number;
+  /** 32 bytes. */
+  readonly sha256: Uint8Array;
+  /** Media type. */
+  readonly contentType: string;
+}
 
 // ── worker sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -420,7 +455,11 @@ interface ReportOf<Kind extends string> {
 
 export type Report =
   | ReportOf<"started">
-  | (ReportOf<"completed"> & { readonly output: Uint8Array | undefined })
+  | (ReportOf<"completed"> & {
+      readonly output: Uint8Array | undefined;
+      /** What the output holds that belongs into the payload store, or names there. */
+      readonly large?: LargeOutput;
+    })
   /** `retryDelayMs` undefined: no retry. The final status follows from `failure.code` (§12.3). */
   | (ReportOf<"failed"> & { readonly failure: Failure; readonly retryDelayMs: number | undefined })
   | (ReportOf<"waiting"> & { readonly target: WaitTarget })
@@ -428,6 +467,12 @@ export type Report =
   | (ReportOf<"interrupted"> & { readonly codeEnded: boolean })
   /** Code of a cancelled, timed-out or interrupted run has ended. */
   | ReportOf<"ended">;
+
+export type LargeOutput =
+  /** Sent with the report; the server puts it there. */
+  | { readonly kind: "data"; readonly data: LargeData; readonly contentType: string }
+  /** Put there by the worker, as `createUpload` said. */
+  | { readonly kind: "uploaded"; readonly reference: ObjectReference };
 
 export interface OpenedSession {
   /** Answers to `held`, in order. */

@@ -35,6 +35,8 @@ export interface EventMap {
   "duty.done": { readonly duty: string; readonly count: number };
   "duty.failed": { readonly duty: string; readonly error: unknown };
   "store.unavailable": { readonly error: unknown };
+  /** A try to reach the payload store failed; others may follow (PAY-10). */
+  "payloads.unavailable": { readonly driver: string; readonly error: unknown };
 }
 
 export type EventName = keyof EventMap;
@@ -60,6 +62,7 @@ export function createEvents(): EventSource {
     "duty.done": new Set(),
     "duty.failed": new Set(),
     "store.unavailable": new Set(),
+    "payloads.unavailable": new Set(),
   };
   return {
     emit<Name extends EventName>(name: Name, event: EventMap[Name]) {

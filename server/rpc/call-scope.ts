@@ -10,15 +10,22 @@ export interface CallScope {
   readonly requestId: string;
   /** The header `hairtrigger-client`, by which SDKs name the protocol they speak (WRK-3). */
   readonly client: string | undefined;
+  /** Address of this server as the caller knows it: `http://host:port`. */
+  readonly base: string;
   /** Who calls; undefined for services that need no key. */
   readonly principal: Caller | undefined;
   /** Why the call is refused before its message is read (TRG-10: credentials come first). */
   readonly refusal: Error | undefined;
 }
 
-const NOBODY: CallScope = { requestId: "", client: undefined, principal: undefined, refusal: undefined };
+const NOBODY: CallScope = { requestId: "", client: undefined, base: "", principal: undefined, refusal: undefined };
 
 export const callScopeKey = createContextKey<CallScope>(NOBODY, { description: "call scope" });
+
+/** Address of this server as the caller knows it, for URLs in answers. */
+export function baseOf(context: { readonly values: ContextValues }): string {
+  return context.values.get(callScopeKey).base;
+}
 
 /** What handlers are given, as far as it matters here. */
 interface HandlerCall {
@@ -50,4 +57,14 @@ function callerOf({ values }: HandlerCall): Caller {
 
 export function clientOf(headers: IncomingHttpHeaders): string | undefined {
   return headers["hairtrigger-client"]?.toString();
+}
+
+/** What a host in a header may look like; it goes back to the caller alone, but into a URL. */
+const HOST = /^[\w.-]+(?::\d{1,5})?$|^\[[0-9a-fA-F:.]+\](?::\d{1,5})?$/;
+
+/** By which name the caller reached this server; where a proxy changes that, the operator says it (HAIRTRIGGER_PUBLIC_URL). */
+export function baseUrlOf(scheme: "http" | "https" = "http", headers: IncomingHttpHeaders = {}): string {
+  const named = headers[":authority"] ?? headers.host;
+  // HTTP/1.0 names none, and what is no host is nobody's way here.
+  return `${scheme}://${typeof named === "string" && HOST.test(named) ? named : "localhost"}`;
 }

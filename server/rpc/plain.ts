@@ -27,7 +27,8 @@ export function pathOf(request: HttpRequest): string {
   return request.url?.split("?", 1)[0] ?? "";
 }
 
-function sendJson(request: HttpRequest, response: HttpResponse, status: number, body: object): void {
+/** A small answer of ours. */
+export function sendJson(request: HttpRequest, response: HttpResponse, status: number, body: object): void {
   const text = `${JSON.stringify(body)}\n`;
   response.statusCode = status;
   response.setHeader("content-type", "application/json");

@@ -19,7 +19,7 @@ import type { Entropy } from "../engine/entropy.js";
 import type { HintReceiver } from "../signals/signals.js";
 import { type Answer, answerOf, grpcRefusalAnswer, refusalAnswer, type Settle } from "./answer.js";
 import { streamedBody, wholeBody } from "./body.js";
-import { callScopeKey, clientOf } from "./call-scope.js";
+import { baseUrlOf, callScopeKey, clientOf } from "./call-scope.js";
 import { type AllowedOrigins, answerCors } from "./cors.js";
 import {
   codeName,
@@ -40,6 +40,7 @@ import { validate } from "./interceptors/validate.js";
 import type { HttpRequest, HttpResponse, Listeners, RequestListener } from "./listen.js";
 import type { RpcLog } from "./log.js";
 import { methodPath } from "./method-path.js";
+import { answerObject, type ObjectsDeps } from "./payload-objects.js";
 import { answerPlain, pathOf } from "./plain.js";
 import type { Readiness } from "./readiness.js";
 import { requestIdOf } from "./request-id.js";
@@ -59,6 +60,10 @@ export interface Routes {
   /** Calls back when the credential of an open stream is no longer good; default: never. @returns ends it. */
   readonly holdCredential?: HoldCredential;
   readonly readiness: Readiness;
+  /** Objects of the payload store over plain HTTP; default: none are served. */
+  readonly objects?: ObjectsDeps;
+  /** Of the port. Default `http`. */
+  readonly scheme?: "http" | "https";
   /** Takes hints of other servers; undefined: there are none. */
   readonly hints: HintReceiver | undefined;
   /** Completes tokens by their URLs; undefined: none are served. */
@@ -86,6 +91,7 @@ function requestListener(routes: Routes): RequestListener {
   return (request, response) => {
     if (answerCors(routes.allowedOrigins, request, response)) return;
     if (answerPlain(routes.readiness, request, response)) return;
+    if (routes.objects !== undefined && answerObject(routes.objects, request, response)) return;
     if (routes.hints !== undefined && answerHints(routes.hints, request, response)) return;
     const { tokenCompletion } = routes;
     if (tokenCompletion !== undefined && answerTokenCompletion(tokenCompletion, request, response)) return;
@@ -177,7 +183,13 @@ class Call {
     { principal, refusal }: { readonly principal?: Caller; readonly refusal?: Error },
   ): Promise<UniversalServerResponse> {
     const client = clientOf(this.#request.headers);
-    const values = createContextValues().set(callScopeKey, { requestId: this.#requestId, client, principal, refusal });
+    const values = createContextValues().set(callScopeKey, {
+      requestId: this.#requestId,
+      client,
+      base: baseUrlOf(this.#routes.scheme, this.#request.headers),
+      principal,
+      refusal,
+    });
     const universal = universalRequestFromNodeRequest(this.#request, this.#response, undefined, values);
     if (handler.method.methodKind === "unary") setDeadline(universal.header);
     return handler({

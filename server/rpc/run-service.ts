@@ -25,7 +25,7 @@ import type { Principal } from "../auth/principal.js";
 import { type AppError, invalidRequest, isAppError } from "../domain/error.js";
 import type { RunState } from "../domain/run.js";
 import type { RelatedRun, RunDetail, TriggerItem, TriggerOutcome } from "../engine/engine.js";
-import { principalOf } from "./call-scope.js";
+import { baseOf, principalOf } from "./call-scope.js";
 import { operationsOfWire } from "./convert/metadata.js";
 import { wireRun, wireRunListItem } from "./convert/run.js";
 import { createdFromOf, filterOf, type RunPlace, runPlaceOf } from "./convert/run-filter.js";
@@ -38,7 +38,7 @@ import type { ServiceDeps } from "./services.js";
 import { type TriggerAccess, triggerAccess } from "./trigger-access.js";
 
 export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof RunService>> {
-  const { engine, clock, limits } = deps;
+  const { engine, clock, limits, urls } = deps;
 
   function accessOf(principal: Principal): TriggerAccess {
     requireAnyTrigger(principal, "trigger");
@@ -94,7 +94,7 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
     async retrieveRun({ runId }, context) {
       const principal = principalOf(context);
       const detail = await readable(principal, runId, () => engine.retrieveRun(principal.environment, runId));
-      return { run: wireRun(shownTo(principal, detail), clock.nowMs()) };
+      return { run: await urls.fill(wireRun(shownTo(principal, detail), clock.nowMs()), baseOf(context)) };
     },
 
     async listRuns(request, context) {
@@ -127,7 +127,8 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
       const signal = AbortSignal.any([context.signal, deps.stopping]);
       const states = engine.watchRun({ environment, runId, stopOnCompletion: !keepOpen, signal });
       for await (const detail of states) {
-        yield { run: withoutFields(wireRun(shownTo(principal, detail), clock.nowMs()), skipped) };
+        const run = await urls.fill(wireRun(shownTo(principal, detail), clock.nowMs()), baseOf(context));
+        yield { run: withoutFields(run, skipped) };
       }
       if (deps.stopping.aborted) throw stoppingError();
     },
@@ -145,7 +146,8 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
         signal: AbortSignal.any([context.signal, deps.stopping]),
       });
       for await (const detail of states) {
-        yield { run: withoutFields(wireRun(shownTo(principal, detail), clock.nowMs()), skipped) };
+        const run = await urls.fill(wireRun(shownTo(principal, detail), clock.nowMs()), baseOf(context));
+        yield { run: withoutFields(run, skipped) };
       }
       if (deps.stopping.aborted) throw stoppingError();
     },
@@ -162,7 +164,7 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
       const delay = decodeDelay(delaySpec);
       if (delay === undefined) throw invalidRequest("delay", "delay is required");
       const detail = await engine.rescheduleRun(environment, runId, delay);
-      return { run: wireRun(detail, clock.nowMs()) };
+      return { run: await urls.fill(wireRun(detail, clock.nowMs()), baseOf(context)) };
     },
 
     async replayRun({ runId, requestId }, context) {

@@ -25,6 +25,7 @@ import { createAuthService } from "./auth-service.js";
 import { createBatchService } from "./batch-service.js";
 import { createHealth } from "./health.js";
 import type { PageTokens } from "./page-token.js";
+import type { PayloadUrls } from "./payload-urls.js";
 import { createQueueService } from "./queue-service.js";
 import type { Readiness } from "./readiness.js";
 import { registerReflection } from "./reflection.js";
@@ -43,6 +44,9 @@ export interface ServiceDeps {
   readonly limits: Limits;
   readonly pageTokens: PageTokens;
   readonly tokenUrls: TokenUrls;
+  readonly urls: PayloadUrls;
+  /** Name of the payload store in force. */
+  readonly driver: string;
   readonly readiness: Readiness;
   /** Aborts when the server begins to stop: streams say good-bye and end. */
   readonly stopping: AbortSignal;

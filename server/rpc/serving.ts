@@ -8,6 +8,7 @@ import type { Limits } from "../domain/limits.js";
 import type { Clock, Timer } from "../engine/clock.js";
 import type { Engine } from "../engine/engine.js";
 import type { Entropy } from "../engine/entropy.js";
+import type { Payloads } from "../payloads/payloads.js";
 import type { HintReceiver } from "../signals/signals.js";
 import type { AllowedOrigins } from "./cors.js";
 import type { Door } from "./door.js";
@@ -15,6 +16,7 @@ import { prepareValidation } from "./interceptors/validate.js";
 import { type Listener, listen } from "./listen.js";
 import type { RpcLog } from "./log.js";
 import { createPageTokens } from "./page-token.js";
+import { createPayloadUrls } from "./payload-urls.js";
 import { createReadiness, type ReadinessResult } from "./readiness.js";
 import { createListeners } from "./routes.js";
 import { DISCOVERY_SERVICES, registerServices, SELF_VALIDATED, type ServiceDeps } from "./services.js";
@@ -31,7 +33,10 @@ export interface ServingDeps {
   readonly hints?: HintReceiver;
   /** Whether the store takes writes, for readiness. */
   readonly checkWritable: () => Promise<ReadinessResult>;
-  /** Of the store, 32 bytes: signs page tokens. */
+  readonly payloads: Payloads;
+  /** Told of the payload store being away. */
+  readonly onPayloadsUnavailable: (error: unknown) => void;
+  /** Of the store, 32 bytes: signs page tokens and URLs. */
   readonly secret: Uint8Array;
   /** Port 0: any free one. */
   readonly listen: { readonly host: string; readonly port: number };
@@ -72,6 +77,8 @@ export function createServing(deps: ServingDeps): Serving {
 
   async function start(): Promise<{ readonly url: string; readonly port: number }> {
     const tokenUrls = createTokenUrls(deps.secret, () => deps.publicUrl ?? address());
+    const { payloads, clock, secret, publicUrl } = deps;
+    const urls = createPayloadUrls({ payloads, clock, secret, publicUrl });
     const services: ServiceDeps = {
       engine: deps.engine,
       authentication: deps.authentication,
@@ -81,6 +88,8 @@ export function createServing(deps: ServingDeps): Serving {
       limits: deps.limits,
       pageTokens: createPageTokens(deps.secret),
       tokenUrls,
+      urls,
+      driver: payloads.driver,
       readiness,
       stopping: stopping.signal,
     };
@@ -92,6 +101,8 @@ export function createServing(deps: ServingDeps): Serving {
       holdCredential: (caller, onRevoked) =>
         caller.kind === "administrator" ? () => undefined : deps.keys.hold(caller.keyName, onRevoked),
       readiness,
+      objects: { payloads, urls, onUnavailable: deps.onPayloadsUnavailable },
+      scheme: deps.tls === undefined ? "http" : "https",
       hints: deps.hints,
       tokenCompletion: {
         engine: deps.engine,

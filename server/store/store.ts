@@ -190,13 +190,22 @@ export interface Store {
   /**
    * Removes finished runs past their time (RUN-9), keys and remembered answers that have expired, and partitions that nothing uses;
    * at most `limit` of each.
-   * @returns the number of runs removed.
    */
   purge(params: {
     readonly nowMs: number;
     readonly finishedRunsKeptMs: number;
     readonly limit: number;
-  }): Promise<number>;
+  }): Promise<Purged>;
+
+  /** Which of these objects of the payload store no run names. Sees every write acknowledged before the call. */
+  findUnnamedObjects(keys: readonly string[]): Promise<readonly string[]>;
+}
+
+export interface Purged {
+  /** Number of runs removed. */
+  readonly removed: number;
+  /** Objects that they named, and nobody names any more. What a crash loses of this, the `orphans` duty finds. */
+  readonly objectKeys: readonly string[];
 }
 
 export interface WaitpointRef {
@@ -298,6 +307,8 @@ export interface InsertRun {
   readonly run: RunState;
   /** Encoded hairtrigger.v1.RunSpec. */
   readonly spec: Uint8Array;
+  /** Objects of the payload store that the spec names. */
+  readonly objectKeys?: readonly string[];
   /** JSON object text (MET-1). */
   readonly metadataJson: string | undefined;
   readonly request: RequestMark | undefined;

@@ -53,6 +53,9 @@ export function logEvents(events: EventSource, log: Logger, nowMs: () => number)
     events.on("store.unavailable", ({ error }) =>
       paced("store", (leftOut) => log.error({ error, leftOut }, "the store cannot be written")),
     ),
+    events.on("payloads.unavailable", ({ driver, error }) =>
+      paced("payloads", (leftOut) => log.warn({ driver, error, leftOut }, "the payload store cannot be reached")),
+    ),
   ];
   return () => {
     for (const end of subscriptions) end();

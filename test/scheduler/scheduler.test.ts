@@ -22,6 +22,7 @@ const NAMES: readonly DutyName[] = [
   "settle",
   "ended",
   "purge",
+  "orphans",
 ];
 
 interface Call {
@@ -59,6 +60,7 @@ function setUp(options: {
       settle: verb("settle"),
       ended: verb("ended"),
       purge: verb("purge"),
+      orphans: verb("orphans"),
     },
     checkWritable: options.checkWritable ?? (async () => ({ ok: true })),
     sessionMs: 30_000,

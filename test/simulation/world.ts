@@ -4,6 +4,7 @@ import { createEngine } from "../../server/engine/create-engine.js";
 import type { Engine, TriggerItem } from "../../server/engine/engine.js";
 import type { Entropy } from "../../server/engine/entropy.js";
 import { createEvents } from "../../server/engine/events.js";
+import { createMemoryPayloads } from "../../server/payloads/memory.js";
 import { localSignals } from "../../server/signals/local.js";
 import { createEmbeddedStore } from "../../server/store/embedded/embedded-store.js";
 import type { Store } from "../../server/store/store.js";
@@ -46,7 +47,11 @@ export async function createWorld(seed: number): Promise<World> {
     signals: localSignals(),
     events: createEvents(),
     limits: defaultLimits,
+    payloads: createMemoryPayloads(() => clock.nowMs()),
     specs: {
+      referenceOf: () => undefined,
+      withReference: (spec) => spec,
+      outputWithReference: (output) => output,
       replayOf: () => {
         throw new Error("no history of a simulation replays");
       },

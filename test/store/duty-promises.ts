@@ -222,7 +222,8 @@ export function dutyPromises(promise: Promises): void {
     world.nowMs = START_MS + 20 * DAY_MS;
     const younger = await world.trigger();
     await world.complete(await world.claimOne());
-    const purge = (nowMs: number) => world.store.purge({ nowMs, finishedRunsKeptMs: 30 * DAY_MS, limit: 10 });
+    const purge = async (nowMs: number) =>
+      (await world.store.purge({ nowMs, finishedRunsKeptMs: 30 * DAY_MS, limit: 10 })).removed;
     t.is(await purge(START_MS + 30 * DAY_MS - 1), 0);
     t.is(await purge(START_MS + 30 * DAY_MS), 1);
     t.deepEqual(await world.store.readRuns([{ environment: "dev", runId: finished }]), [undefined]);
@@ -238,7 +239,8 @@ export function dutyPromises(promise: Promises): void {
     await world.complete(await world.claimOne());
     const plain = await world.trigger();
     await world.complete(await world.claimOne());
-    const purge = (nowMs: number) => world.store.purge({ nowMs, finishedRunsKeptMs: 1_000, limit: 10 });
+    const purge = async (nowMs: number) =>
+      (await world.store.purge({ nowMs, finishedRunsKeptMs: 1_000, limit: 10 })).removed;
     t.is(await purge(START_MS + DAY_MS - 1), 0);
     t.is(await purge(START_MS + DAY_MS), 1);
     t.deepEqual(await world.store.readRuns([{ environment: "dev", runId: plain }]), [undefined]);
@@ -257,7 +259,8 @@ export function dutyPromises(promise: Promises): void {
       }
       await world.triggerMany(3);
       for (const claimed of await world.claim(3)) await world.complete(claimed);
-      const purge = () => world.store.purge({ nowMs: START_MS + 2 * DAY_MS, finishedRunsKeptMs: DAY_MS, limit: 2 });
+      const purge = async () =>
+        (await world.store.purge({ nowMs: START_MS + 2 * DAY_MS, finishedRunsKeptMs: DAY_MS, limit: 2 })).removed;
       let removed = 0;
       for (let step = 0; step < 5; step += 1) removed += await purge();
       t.is(removed, 3);

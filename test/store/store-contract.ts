@@ -14,6 +14,7 @@ import { keyPromises } from "./key-promises.js";
 import { listPromises } from "./list-promises.js";
 import { machinePromises } from "./machine-promises.js";
 import { metadataPromises } from "./metadata-promises.js";
+import { objectPromises } from "./object-promises.js";
 import { queuePromises } from "./queue-promises.js";
 import { secretKeyPromises } from "./secret-key-promises.js";
 import { sessionPromises } from "./session-promises.js";
@@ -61,4 +62,5 @@ export function storeContract(name: string, makeStore: MakeStore): void {
   historyPromises(promise);
   tokenPromises(promise);
   secretKeyPromises(promise);
+  objectPromises(promise);
 }

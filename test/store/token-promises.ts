@@ -67,7 +67,7 @@ export function tokenPromises(promise: Promises): void {
   promise("AUT-3: a use is remembered until its token has expired, and forgotten then", async (t, world) => {
     const item = withToken(world);
     await world.store.insertRuns([item]);
-    const clean = (nowMs: number): Promise<number> =>
+    const clean = (nowMs: number): Promise<unknown> =>
       world.store.purge({ nowMs, finishedRunsKeptMs: DAY_MS, limit: 100 });
     await clean(world.nowMs + DAY_MS - 1);
     t.deepEqual(await world.store.insertRuns([withToken(world)]), [{ kind: "tokenUsed" }]);

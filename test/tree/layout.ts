@@ -46,7 +46,12 @@ export const ROOMS: readonly Room[] = [
     imports: ["server/domain/", STORE_PORT],
     packages: ["node:crypto", "mongodb"],
   },
-  { name: "payload drivers", at: ["server/payloads/"], imports: ["server/domain/"], packages: ["node:*"] },
+  {
+    name: "payload drivers",
+    at: ["server/payloads/"],
+    imports: ["server/domain/"],
+    packages: ["node:*", "mongodb", "@aws-sdk/*"],
+  },
   {
     name: "signal drivers",
     at: ["server/signals/"],
@@ -77,7 +82,7 @@ export const ROOMS: readonly Room[] = [
   {
     name: "config",
     at: ["server/config.ts"],
-    imports: ["server/domain/", "server/auth/secret-keys.ts"],
+    imports: ["server/domain/", "server/auth/secret-keys.ts", "server/payloads/address.ts"],
     packages: ["node:*"],
   },
   {
@@ -158,6 +163,12 @@ export const ROOMS: readonly Room[] = [
     name: "simulation",
     at: ["test/simulation/"],
     imports: ["server/", "test/support/"],
+    packages: ["*"],
+  },
+  {
+    name: "payload store tests",
+    at: ["test/payloads/"],
+    imports: ["server/payloads/", "server/domain/", "test/support/"],
     packages: ["*"],
   },
   {

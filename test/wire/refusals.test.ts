@@ -7,6 +7,7 @@ import { Code, ConnectError, createClient, type Transport } from "@connectrpc/co
 import { errorFromJson } from "@connectrpc/connect/protocol-connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import test, { type ExecutionContext } from "ava";
+import { PayloadForm } from "#proto/hairtrigger/v1/payload_pb.js";
 import { RunService } from "#proto/hairtrigger/v1/run_service_pb.js";
 import { type Refusal, refusal, refusalOf, startApi, type TestApi } from "../support/api.js";
 import { newSessionId } from "../support/wire-worker.js";
@@ -295,7 +296,10 @@ for (const [name, transportOf] of Object.entries(TRANSPORTS)) {
 
     const { runId } = await trigger(text(PAYLOAD_MAX));
     const { run } = await runs.retrieveRun({ runId }, options);
-    t.is(run?.payload?.data.case === "json" ? run.payload.data.value.length : 0, PAYLOAD_MAX * 2 + 2);
+    const reference = run?.payload?.data.case === "reference" ? run.payload.data.value : undefined;
+    t.like(reference, { sizeBytes: BigInt(PAYLOAD_MAX), form: PayloadForm.TEXT });
+    const stored = await (await fetch(run?.payloadPresignedUrl ?? "")).text();
+    t.true(stored === '"'.repeat(PAYLOAD_MAX));
   });
 }
 

@@ -60,7 +60,7 @@ test("what comes up together travels together: 200 runs and their 200 answers ta
 });
 
 test("large payloads are spread over messages, each run whole", async (t) => {
-  const api = await startApi(t);
+  const api = await startApi(t, { limits: { inlineBytesMax: 3_000_000 } });
   const text = JSON.stringify("x".repeat(2_000_000));
   const items = Array.from({ length: 4 }, () => ({ taskId: "many", payload: json(text) }));
   await api.runs.triggerTasks({ items });

@@ -8,6 +8,7 @@ import { parseDuration } from "./duration.js";
 import { AbortError } from "./errors.js";
 import type { Run as WireRun } from "./gen/hairtrigger/v1/run_pb.js";
 import type { WatchRunsRequest } from "./gen/hairtrigger/v1/run_service_pb.js";
+import { type Fetched, withData } from "./large-data.js";
 import type { RequestOptions } from "./request-options.js";
 import { requestPauseMs, requestRetryPolicy } from "./request-retry.js";
 import type { RunData, UntypedValue } from "./run.js";
@@ -177,6 +178,7 @@ async function* states(watch: Watch): AsyncGenerator<RunData<UntypedValue, Untyp
   const { source, options, settings, unsubscribed } = watch;
   const policy = requestRetryPolicy(settings.options.retry);
   const shown = createShown();
+  const fetched: Fetched = new Map();
   for (let failures = 0; ; ) {
     const left = new AbortController();
     const signals = [left.signal, unsubscribed, ...(options.signal === undefined ? [] : [options.signal])];
@@ -186,7 +188,7 @@ async function* states(watch: Watch): AsyncGenerator<RunData<UntypedValue, Untyp
       for await (const { run } of source.open(connectionTo(settings.baseURL), { signal, headers })) {
         failures = 0;
         if (run === undefined) continue;
-        const state = runData(run);
+        const state = runData(await withData(run, fetched, signal));
         // After a new connection the server begins with the present states, which may be known.
         if (shown.isNews(state)) yield state;
         if (source.isEnd(state)) return;

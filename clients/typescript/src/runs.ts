@@ -4,19 +4,21 @@ import { call, sendOnce } from "./call.js";
 import { systemClock } from "./clock.js";
 import { callSettings } from "./configuration.js";
 import { isWorthAnotherTry } from "./convert/error.js";
-import { listedRun, retrievedRun } from "./convert/run.js";
+import { listedRun, retrievedRun, runStatus } from "./convert/run.js";
 import { listRunsMessage } from "./convert/run-filter.js";
 import { delaySpec } from "./convert/trigger-options.js";
 import { AbortError, InternalServerError } from "./errors.js";
 import type { Run } from "./gen/hairtrigger/v1/run_pb.js";
 import type { RetrieveRunResponse } from "./gen/hairtrigger/v1/run_service_pb.js";
 import type { AnyRunHandle, HandleOutput, HandlePayload } from "./handle.js";
+import { withData } from "./large-data.js";
 import { Page, PagePromise } from "./page.js";
 import { newRequestId } from "./request-id.js";
 import type { RequestOptions } from "./request-options.js";
 import type { ListedRun, RetrievedRun, UntypedValue } from "./run.js";
 import { currentRun } from "./run-context.js";
 import type { ListRunsOptions } from "./run-filter.js";
+import { isFinal } from "./run-status.js";
 import {
   type RunSubscription,
   type SubscribeOptions,
@@ -65,7 +67,7 @@ function retrieve(
     requestOptions,
     () => ({ runId: idOf(run) }),
     async ({ runs: service }, request, options) =>
-      retrievedRun(present((await service.retrieveRun(request, options)).run)),
+      retrievedRun(await withData(present((await service.retrieveRun(request, options)).run))),
   );
 }
 
@@ -145,7 +147,7 @@ function reschedule(
     requestOptions,
     () => ({ runId: idOf(run), delaySpec: delaySpec(options.delay), requestId: newRequestId(systemClock) }),
     async ({ runs: service }, request, callOptions) =>
-      retrievedRun(present((await service.rescheduleRun(request, callOptions)).run)),
+      retrievedRun(await withData(present((await service.rescheduleRun(request, callOptions)).run))),
   );
 }
 
@@ -218,7 +220,9 @@ async function pollOnce(
 ): Promise<RetrievedRun<UntypedValue, UntypedValue> | undefined> {
   try {
     const { data } = await send();
-    return retrievedRun(present(data.run));
+    const run = present(data.run);
+    // Before the end nobody sees it.
+    return retrievedRun(isFinal(runStatus(run.status)) ? await withData(run) : run);
   } catch (error) {
     if (isWorthAnotherTry(error)) return undefined;
     throw error;

@@ -9,6 +9,7 @@ import type { Payload } from "./gen/hairtrigger/v1/payload_pb.js";
 import { type Failure, RunStatus, TriggerFunction, WaitingForSchema } from "./gen/hairtrigger/v1/run_pb.js";
 import type { RetrieveRunResponse } from "./gen/hairtrigger/v1/run_service_pb.js";
 import type { WaitOutcome } from "./gen/hairtrigger/worker/v1/worker_pb.js";
+import { withData } from "./large-data.js";
 import type { RequestOptions } from "./request-options.js";
 import type { UntypedValue } from "./run.js";
 import { currentRun, type RunContext } from "./run-context.js";
@@ -100,7 +101,11 @@ export async function retrieveResult<TIdentifier extends string>(
   const { run }: RetrieveRunResponse = await call(
     requestOptions,
     () => ({ runId }),
-    ({ runs }, request, options) => runs.retrieveRun(request, options),
+    async ({ runs }, request, options) => {
+      const answer = await runs.retrieveRun(request, options);
+      if (answer.run?.output !== undefined) await withData(answer.run);
+      return answer;
+    },
   );
   if (run !== undefined) return taskRunResult(taskIdentifier, runId, run);
   throw new InternalServerError({ code: "internal", message: "The answer has no run" });

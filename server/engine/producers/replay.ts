@@ -32,6 +32,7 @@ export function createReplay(deps: EngineDeps, trigger: Trigger) {
         isTest: run.isTest,
         triggerFunction: "trigger",
         replayOf: run.id,
+        copyOf: deps.specs.referenceOf(replay.spec),
       },
     ]);
     if (outcome === undefined || !outcome.ok) throw outcome?.error ?? new Error("a trigger gave no outcome");

@@ -23,6 +23,7 @@ import type {
   UnknownTask,
 } from "../engine.js";
 import type { TaskRegistry } from "../task-registry.js";
+import { offloadBatch } from "./offload.js";
 import { requestMark } from "./request.js";
 import { announceNew, limitIgnored, prepare, queueFull, readParents, SIMILAR_MAX } from "./trigger.js";
 
@@ -128,7 +129,7 @@ export async function prepareItems(
     }
   });
   rejectIfAny(violations);
-  return { inserts, tasks };
+  return { inserts: await offloadBatch(deps, items, inserts), tasks };
 }
 
 async function answerOf(

@@ -18,6 +18,7 @@ import type { EngineDeps, TriggerItem, TriggerOutcome } from "../engine.js";
 import { emitChanged, emitMoved } from "../moved.js";
 import type { TaskRegistry } from "../task-registry.js";
 import { type AwaitedRun, attachWaiters, queueTimeOf, requireWaiter } from "./awaited.js";
+import { dropUnused, offload } from "./offload.js";
 import { requestMark } from "./request.js";
 
 /** TriggerTask and TriggerTasks share their memory of requests (design 6). */
@@ -39,7 +40,7 @@ export function createTrigger(deps: EngineDeps, registry: TaskRegistry): Trigger
   return async (environment, items) => {
     const nowMs = deps.clock.nowMs();
     const [tasks, parents] = await Promise.all([registry.read(environment), readParents(deps, environment, items)]);
-    const prepared = items.map((item): Prepared | AppError => {
+    const checked = items.map((item): Prepared | AppError => {
       try {
         return { item, insert: prepare(deps, { environment, item, nowMs, tasks, parents }) };
       } catch (error) {
@@ -47,8 +48,10 @@ export function createTrigger(deps: EngineDeps, registry: TaskRegistry): Trigger
         throw error;
       }
     });
+    const prepared = await offload(deps, checked);
     const inserts = prepared.flatMap((entry) => (isAppError(entry) ? [] : [entry.insert]));
     const results = inserts.length === 0 ? [] : await deps.store.insertRuns(inserts);
+    await dropUnused(deps, inserts, results);
     let next = 0;
     const outcomes = prepared.map((entry): TriggerOutcome => {
       if (isAppError(entry)) return { ok: false, error: entry };

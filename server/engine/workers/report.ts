@@ -7,9 +7,10 @@ import type { Fail, RunChange } from "../../domain/run-change.js";
 import type { RunEvent } from "../../domain/run-machine.js";
 import { type WaitTarget, waitTarget } from "../../domain/wait.js";
 import type { ChangeResult } from "../../store/store.js";
-import type { EngineDeps, Instruction, Report } from "../engine.js";
+import type { EngineDeps, Instruction, LargeOutput, Report } from "../engine.js";
 import { announce } from "../moved.js";
 import { instructionFor } from "./instruction.js";
+import { settleOutputs } from "./outputs.js";
 
 interface Reporter {
   readonly environment: string;
@@ -19,9 +20,10 @@ interface Reporter {
 export async function applyReports(
   deps: EngineDeps,
   reporter: Reporter,
-  reports: readonly Report[],
+  received: readonly Report[],
 ): Promise<readonly Instruction[]> {
   const { store, clock } = deps;
+  const reports = await settleOutputs(deps, reporter.environment, received);
   const nowMs = clock.nowMs();
   const targets = await resolveTargets(deps, reporter.environment, reports);
   const changes = reports.map((report) => changeFor(deps, reporter, { report, targets }, nowMs));
@@ -79,7 +81,7 @@ function changeFor(
     case "started":
       return { ...base, event: "confirm" };
     case "completed":
-      return { ...base, event: "complete", output: report.output };
+      return { ...base, event: "complete", output: report.output, ...objectsOf(report.large) };
     case "failed": {
       const { failure, retryDelayMs: delayMs } = report;
       if (delayMs === undefined || !failureOutcome(failure).isRetried) return failChange(base, report);
@@ -100,6 +102,10 @@ function changeFor(
     case "ended":
       return undefined;
   }
+}
+
+function objectsOf(large: LargeOutput | undefined): { readonly objectKeys?: readonly string[] } {
+  return large?.kind === "uploaded" ? { objectKeys: [large.reference.key] } : {};
 }
 
 /** A retry without an attempt left fails for good (the server caps what the worker decides); one from a wait goes through the queue. */

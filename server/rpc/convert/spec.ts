@@ -4,10 +4,14 @@
  * messages one after the other are their merge, so nothing has to be opened.
  */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { PayloadReferenceSchema, PayloadSchema } from "#proto/hairtrigger/v1/payload_pb.js";
 import { type RunSpec, RunSpecSchema } from "#proto/hairtrigger/v1/run_pb.js";
 import { DebounceMode, TriggerOptionsSchema } from "#proto/hairtrigger/v1/trigger_options_pb.js";
+import type { ObjectReference } from "../../domain/payload-object.js";
 import type { RunState } from "../../domain/run.js";
 import type { SpecCodec } from "../../engine/engine.js";
+import { referenceOfWire, wireReference } from "./reference.js";
+import { lastValue, withoutFields } from "./spec-bytes.js";
 import { decodeOptions } from "./trigger-options.js";
 
 export function decodeSpec(spec: Uint8Array): RunSpec {
@@ -54,4 +58,33 @@ export const specCodec: SpecCodec = {
       spec: toBinary(RunSpecSchema, create(RunSpecSchema, { taskId, payload, options: kept, isTest })),
     };
   },
+  referenceOf: specReference,
+  withReference(spec, reference) {
+    const payload = lastValue(spec, PAYLOAD) ?? new Uint8Array();
+    const added = create(RunSpecSchema, { payload: fromBinary(PayloadSchema, payloadWith(payload, reference)) });
+    return Buffer.concat([withoutFields(spec, [PAYLOAD]), toBinary(RunSpecSchema, added)]);
+  },
+  outputWithReference: payloadWith,
 };
+
+const PAYLOAD = RunSpecSchema.field.payload.number;
+const { json, binary, value, reference: REFERENCE } = PayloadSchema.field;
+const DATA_FIELDS = [json.number, binary.number, value.number, REFERENCE.number];
+
+/** The reference in a spec, if its payload is one; of any other spec only tags are read. */
+export function specReference(spec: Uint8Array): ObjectReference | undefined {
+  const payload = lastValue(spec, PAYLOAD);
+  const reference = payload === undefined ? undefined : lastValue(payload, REFERENCE.number);
+  return reference === undefined ? undefined : referenceOfWire(fromBinary(PayloadReferenceSchema, reference));
+}
+
+/** Whether an encoded payload is a reference. */
+export function isReference(payload: Uint8Array): boolean {
+  return lastValue(payload, REFERENCE.number) !== undefined;
+}
+
+/** An encoded payload with a reference in the place of its data. */
+function payloadWith(payload: Uint8Array, reference: ObjectReference): Uint8Array {
+  const added = create(PayloadSchema, { data: { case: "reference", value: wireReference(reference) } });
+  return Buffer.concat([withoutFields(payload, DATA_FIELDS), toBinary(PayloadSchema, added)]);
+}

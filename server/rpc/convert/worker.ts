@@ -33,7 +33,7 @@ import { engineFailure } from "../../domain/failure.js";
 import { isId, queueId } from "../../domain/ids.js";
 import { decodeLease, encodeLease, type Lease } from "../../domain/lease.js";
 import type { Limits } from "../../domain/limits.js";
-import { outputFailure } from "../../domain/payload.js";
+import { largeData, outputFailure } from "../../domain/payload.js";
 import type { WaitTarget } from "../../domain/wait.js";
 import type {
   AssignedRun,
@@ -47,7 +47,8 @@ import type {
 import { PROTOCOL_VERSION } from "../protocol-version.js";
 import { failureOfWire, wireFailure } from "./failure.js";
 import { decodePayload } from "./payload.js";
-import { completeSpec } from "./spec.js";
+import { referenceOfWire } from "./reference.js";
+import { completeSpec, isReference } from "./spec.js";
 import { wireStatus } from "./status.js";
 import { declarationOf, queueDeclarationOf } from "./task.js";
 import { durationOf, msOfDuration, timestampOf } from "./time.js";
@@ -102,7 +103,7 @@ export function welcomeOf(params: {
     fenceAfter: durationOf(limits.selfFenceMs),
     cancelGrace: durationOf(limits.cancelGraceMs),
     shortRetryLimit: durationOf(limits.shortRetryMs),
-    inlineBytesMax: BigInt(limits.outputBytesMax),
+    inlineBytesMax: BigInt(limits.inlineBytesMax),
     outputBytesMax: BigInt(limits.outputBytesMax),
     metadataBytesMax: BigInt(limits.metadataBytesMax),
   });
@@ -138,12 +139,21 @@ function decoded(lease: Uint8Array, reportOf: (lease: Lease) => Report): Decoded
 
 /** An output that is too large, or none at all, fails the run instead (PAY-7). */
 function completedOf({ output }: Completed, lease: Lease, limits: Limits): Report {
+  if (output?.data.case === "reference") {
+    const large = { kind: "uploaded", reference: referenceOfWire(output.data.value) } as const;
+    return { kind: "completed", lease, output: toBinary(PayloadSchema, output), large };
+  }
   const { stored, input, violations } = decodePayload(output, "output");
   const [violation] = violations;
   const failure =
     violation === undefined ? outputFailure(input, limits) : engineFailure("TASK_OUTPUT_ERROR", violation.message);
   if (failure !== undefined) return { kind: "failed", lease, failure, retryDelayMs: undefined };
-  return { kind: "completed", lease, output: stored === undefined ? undefined : toBinary(PayloadSchema, stored) };
+  const data = largeData(input, limits);
+  const encoded = stored === undefined ? undefined : toBinary(PayloadSchema, stored);
+  if (data === undefined) return { kind: "completed", lease, output: encoded };
+  // Of a worker that does not upload.
+  const large = { kind: "data", data, contentType: stored?.contentType ?? "" } as const;
+  return { kind: "completed", lease, output: encoded, large };
 }
 
 /** @throws AppError INVALID_REQUEST for a target of a kind, or an id of a form, that nobody can wait for. */
@@ -245,8 +255,15 @@ export function resumeOf({ run, isLimited, outcome }: AssignedRun): Resume {
     runId,
     confirmFirst: isLimited,
     waitingLease: encodeLease({ runId, fence: reportFence ?? fence }),
-    outcome: outcome === undefined ? undefined : wireOutcomeOf(outcome),
+    // A large output is asked for, with a URL of its own.
+    outcome: outcome === undefined || isLarge(outcome) ? undefined : wireOutcomeOf(outcome),
   });
+}
+
+function isLarge(outcome: WaitOutcome): boolean {
+  if (outcome.kind !== "run") return false;
+  const { output } = outcome.result;
+  return output !== undefined && isReference(output);
 }
 
 function wireOutcomeOf(outcome: WaitOutcome): MessageInitShape<typeof WaitOutcomeSchema> {

@@ -17,6 +17,7 @@ import type { Clock, Timer } from "../../engine/clock.js";
 import type { Engine, OpenedSession, SessionSink } from "../../engine/engine.js";
 import { logLineOfWire } from "../convert/log-line.js";
 import { metadataReportOf } from "../convert/metadata.js";
+import { decodeSpec, specReference } from "../convert/spec.js";
 import {
   assignmentOf,
   cancelOf,
@@ -28,6 +29,7 @@ import {
   welcomeOf,
 } from "../convert/worker.js";
 import { errorOf, stoppingError } from "../error.js";
+import type { PayloadUrls } from "../payload-urls.js";
 import { requireServed } from "../protocol-version.js";
 import { Logs } from "./logs.js";
 import { MetadataLane } from "./metadata.js";
@@ -38,6 +40,9 @@ export interface ConnectionDeps {
   readonly engine: Engine;
   readonly clock: Clock;
   readonly limits: Limits;
+  readonly urls: PayloadUrls;
+  /** Address of this server as the worker knows it. */
+  readonly base: string;
   readonly environment: string;
   readonly serverId: string;
 }
@@ -85,7 +90,7 @@ export class SessionConnection {
     this.#watchSilence();
     const reading = this.#read(requests);
     try {
-      yield* this.#outbox.messages();
+      for await (const message of this.#outbox.messages()) yield await this.#withUrls(message);
     } finally {
       signals.call.removeEventListener("abort", onCallOver);
       signals.stopping.removeEventListener("abort", onStopping);
@@ -95,6 +100,18 @@ export class SessionConnection {
       // Ends with the call: the framework ends the requests when the answers have ended.
       void reading;
     }
+  }
+
+  /** URLs are made when a message goes out: they are short-lived, and making one may take a moment, which nothing may overtake. */
+  async #withUrls(message: OpenSessionResponse): Promise<OpenSessionResponse> {
+    const { urls, base } = this.#deps;
+    for (const assignment of message.assignments) {
+      const reference = specReference(assignment.spec);
+      if (reference === undefined) continue;
+      const { payload } = decodeSpec(assignment.spec);
+      assignment.payloadPresignedUrl = await urls.download(reference, payload?.contentType ?? "", base);
+    }
+    return message;
   }
 
   async #read(requests: AsyncIterable<OpenSessionRequest>): Promise<void> {

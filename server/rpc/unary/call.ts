@@ -15,7 +15,7 @@ import type { Clock, Timer } from "../../engine/clock.js";
 import type { Entropy } from "../../engine/entropy.js";
 import { grpcRefusalAnswer } from "../answer.js";
 import { brokenOff, ENVELOPE_BYTES } from "../body.js";
-import { clientOf } from "../call-scope.js";
+import { baseUrlOf, clientOf } from "../call-scope.js";
 import { codeName, faultError, wireErrorOf } from "../error.js";
 import { DEADLINE_DEFAULT_SECONDS } from "../interceptors/deadline.js";
 import type { StreamListener } from "../listen.js";
@@ -32,6 +32,7 @@ export interface UnaryDeps {
   readonly openServices: ReadonlySet<string>;
   readonly authenticate: (header: string | undefined) => Promise<Caller>;
   readonly bytesMax: number;
+  readonly scheme?: "http" | "https";
   readonly log: RpcLog;
   readonly clock: Clock;
   readonly entropy: Entropy;
@@ -118,7 +119,13 @@ class UnaryCall {
     if (this.#isSettled) return undefined;
     this.#context = new UnaryContext({
       method,
-      scope: { requestId: this.#requestId, client: clientOf(this.#headers), principal, refusal: undefined },
+      scope: {
+        requestId: this.#requestId,
+        client: clientOf(this.#headers),
+        base: baseUrlOf(this.#deps.scheme, this.#headers),
+        principal,
+        refusal: undefined,
+      },
       received: this.#headers,
       timeoutMs: () => deadlineMs - clock.nowMs(),
     });

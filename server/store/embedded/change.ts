@@ -8,6 +8,7 @@ import { isLegal, placeOf } from "../../domain/run-machine.js";
 import type { ChangeResult } from "../store.js";
 import type { Context } from "./context.js";
 import { optionalTextAt, type SqlValue } from "./database.js";
+import { nameObjects } from "./objects.js";
 import { changedColumns, RUN_COLUMNS, readRun, runIdBytes, type StoredRun } from "./run-row.js";
 import { sessionRow } from "./sessions.js";
 import type { Assigned } from "./shape.js";
@@ -27,6 +28,7 @@ function changeRun(context: Context, change: RunChange): ChangeResult {
   if (change.event !== "settle") context.sees(applied.next.updatedAtMs);
   const before = placeOf(stored.state);
   const hasFreedSlot = writeApplied(context, stored, applied, change.nowMs);
+  if (change.event === "complete") nameObjects(context, stored.row, change.objectKeys ?? []);
   const becameClaimable = isClaimable(applied.next) && !isClaimable(stored.state);
   return { kind: "applied", before, run: applied.next, isClaimable: hasFreedSlot || becameClaimable };
 }

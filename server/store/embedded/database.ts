@@ -136,3 +136,9 @@ export function hexToView(hex: string): Uint8Array {
 export function bytesToHex(bytes: Uint8Array): string {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
 }
+
+/** A list of texts that was stored as JSON; nothing stored is an empty one. */
+export function textsOf(json: string | undefined): readonly string[] {
+  const texts: unknown = json === undefined ? [] : JSON.parse(json);
+  return Array.isArray(texts) ? texts.filter((text) => typeof text === "string") : [];
+}

@@ -5,9 +5,10 @@ import { isRefused } from "../../domain/run-change.js";
 import { rememberAnswer } from "./answers.js";
 import { writeApplied } from "./change.js";
 import type { Context } from "./context.js";
-import { hexToBytes } from "./database.js";
+import { hexToBytes, textsOf } from "./database.js";
 import { fixedText } from "./fixed.js";
 import { type InsertRow, type RowDebounce, SPEC_IN_ROW_BYTES } from "./insert-row.js";
+import { nameObjects } from "./objects.js";
 import { RUN_COLUMNS, readRun, runIdBytes, type StoredRun } from "./run-row.js";
 
 export function debounceOf({ debounceJson }: InsertRow): RowDebounce | undefined {
@@ -37,7 +38,9 @@ export function pushHolder(context: Context, row: InsertRow, debounce: RowDeboun
 }
 
 /** What the state does not hold of it; metadata that the call does not give stays (DEB-3). */
-function replaceSpec(context: Context, { row }: StoredRun, { spec, metadataJson }: InsertRow, next: RunState): void {
+function replaceSpec(context: Context, { row }: StoredRun, insert: InsertRow, next: RunState): void {
+  const { spec, metadataJson } = insert;
+  nameObjects(context, row, textsOf(insert.objectsJson));
   const isInRow = spec.length <= SPEC_IN_ROW_BYTES;
   context.db.run("UPDATE runs SET fixed = ?, spec = ? WHERE row = ?", fixedText(next), isInRow ? spec : null, row);
   if (isInRow) context.db.run("DELETE FROM specs WHERE run = ?", row);

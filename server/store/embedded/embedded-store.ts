@@ -259,8 +259,12 @@ class LiveStore implements EmbeddedStore {
     return 0;
   }
 
-  purge(params: Parameters<port.Store["purge"]>[0]): Promise<number> {
+  purge(params: Parameters<port.Store["purge"]>[0]): Promise<port.Purged> {
     return this.#call("purge", params);
+  }
+
+  findUnnamedObjects(keys: readonly string[]): Promise<readonly string[]> {
+    return this.#call("findUnnamedObjects", keys);
   }
 
   query(sql: string): Promise<readonly unknown[]> {

@@ -38,6 +38,8 @@ export interface InsertRow {
   readonly metadataJson: string | undefined;
   /** JSON of the tags; undefined: none. */
   readonly tagsJson: string | undefined;
+  /** JSON of the objects that the spec names; undefined: none. */
+  readonly objectsJson: string | undefined;
   readonly spec: Uint8Array;
   /** The other columns that differ from the defaults, and their values. */
   readonly shape: Shape;
@@ -81,6 +83,7 @@ export function toInsertRow(item: InsertRun): InsertRow {
     isWaiting: place === "QUEUED_WAITING",
     metadataJson: item.metadataJson,
     tagsJson: run.tags.length === 0 ? undefined : JSON.stringify(run.tags),
+    objectsJson: item.objectKeys === undefined ? undefined : JSON.stringify(item.objectKeys),
     spec: item.spec,
     shape,
     values,

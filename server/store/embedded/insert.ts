@@ -6,10 +6,11 @@
 import { encodeId } from "../../domain/ids.js";
 import { answeredBefore, hasAnswers, rememberAnswer } from "./answers.js";
 import type { Context } from "./context.js";
-import { bytesToHex, numberAt, optionalBytesAt, type SqlValue } from "./database.js";
+import { bytesToHex, numberAt, optionalBytesAt, type SqlValue, textsOf } from "./database.js";
 import { debounceOf, pushHolder, takeDebounceKey } from "./debounce.js";
 import { type InsertAnswer, type InsertRow, type RowDebounce, SPEC_IN_ROW_BYTES } from "./insert-row.js";
 import { clearKey, holderOfKey } from "./keys.js";
+import { nameObjects } from "./objects.js";
 import { queuedCount } from "./queues.js";
 import { addTags } from "./tags.js";
 import { isTokenUsed, useToken } from "./token-uses.js";
@@ -27,6 +28,7 @@ export function insertRuns(context: Context, rows: readonly InsertRow[]): readon
     row.metadataJson === undefined &&
     row.tagsJson === undefined &&
     row.token === undefined &&
+    row.objectsJson === undefined &&
     row.spec.length <= SPEC_IN_ROW_BYTES &&
     !(areAnswersKept && row.requestHash !== undefined);
   for (let at = 0; at < rows.length; ) {
@@ -231,7 +233,6 @@ function insertWhole(context: Context, row: InsertRow, place: Place, debounce: R
   if (metadataJson !== undefined) {
     context.db.run("INSERT INTO metadata (run, json) VALUES (?, ?)", runRow, metadataJson);
   }
-  const tags: unknown = row.tagsJson === undefined ? [] : JSON.parse(row.tagsJson);
-  const names = Array.isArray(tags) ? tags.filter((tag) => typeof tag === "string") : [];
-  addTags(context, { env: place.env, row: runRow, id, createdAtMs: row.createdAtMs, tags: names });
+  nameObjects(context, runRow, textsOf(row.objectsJson));
+  addTags(context, { env: place.env, row: runRow, id, createdAtMs: row.createdAtMs, tags: textsOf(row.tagsJson) });
 }

@@ -59,6 +59,7 @@ export function packRows(rows: readonly InsertRow[]): PackedRows {
       refer(row.metadataJson),
       refer(row.tagsJson),
       refer(row.debounceJson),
+      refer(row.objectsJson),
       row.spec.length,
     );
     for (const value of row.values) numbers.push(typeof value === "number" ? value : refer(String(value)));
@@ -109,6 +110,7 @@ export function unpackRows({ numbers, bytes, texts }: PackedRows): readonly Inse
     const metadataJson = nextText();
     const tagsJson = nextText();
     const debounceJson = nextText();
+    const objectsJson = nextText();
     const specLength = next();
     const values: SqlValue[] = shape.columns.map((column) => (TEXT_COLUMNS.has(column) ? (nextText() ?? "") : next()));
     const tokenForgetAtMs = (flags & HAS_TOKEN) === 0 ? undefined : next();
@@ -127,6 +129,7 @@ export function unpackRows({ numbers, bytes, texts }: PackedRows): readonly Inse
       metadataJson,
       tagsJson,
       debounceJson,
+      objectsJson,
       values,
       id: read(ID_BYTES),
       requestHash: (flags & HAS_REQUEST) === 0 ? undefined : read(HASH_BYTES),

@@ -3,10 +3,12 @@
  * (a day from its creation, an hour after its key) gets a later one when purge meets it, and so does not stand in front of the others.
  */
 import { purgeAtMs } from "../../domain/run.js";
+import type { Purged } from "../store.js";
 import { purgeAnswers } from "./answers.js";
 import { purgeBatches } from "./batches.js";
 import type { Context } from "./context.js";
 import { numberAt } from "./database.js";
+import { dropObjects } from "./objects.js";
 import { RUN_COLUMNS, readRun, type StoredRun } from "./run-row.js";
 import { endLingeringOfRun } from "./slots.js";
 import { removeTag } from "./tags.js";
@@ -19,13 +21,14 @@ export interface Purge {
   readonly limit: number;
 }
 
-export function purge(context: Context, { nowMs, finishedRunsKeptMs, limit }: Purge): number {
+export function purge(context: Context, { nowMs, finishedRunsKeptMs, limit }: Purge): Purged {
   context.flush();
   const rows = context.db.all(
     `SELECT ${RUN_COLUMNS} FROM runs WHERE purge_key <= ? ORDER BY purge_key LIMIT ?`,
     nowMs - finishedRunsKeptMs,
     limit,
   );
+  const objectKeys: string[] = [];
   let removed = 0;
   for (const row of rows) {
     const stored = readRun(row, context.names);
@@ -35,6 +38,7 @@ export function purge(context: Context, { nowMs, finishedRunsKeptMs, limit }: Pu
       context.db.run("UPDATE runs SET purge_key = ? WHERE row = ?", key, stored.row);
       continue;
     }
+    objectKeys.push(...dropObjects(context, stored.row));
     removeRun(context, stored);
     removed += 1;
   }
@@ -44,7 +48,7 @@ export function purge(context: Context, { nowMs, finishedRunsKeptMs, limit }: Pu
   purgeTokenUses(context, nowMs, limit);
   context.flush();
   purgePartitions(context, limit);
-  return removed;
+  return { removed, objectKeys };
 }
 
 function removeRun(context: Context, stored: StoredRun): void {

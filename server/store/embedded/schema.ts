@@ -172,8 +172,14 @@ CREATE INDEX waitpoints_completed ON waitpoints (completed_ms) WHERE completed_m
 CREATE INDEX waitpoints_list ON waitpoints (env, created_ms, id) WHERE kind = 'token';
 `;
 
+/** Objects of the payload store that runs name; no two runs name the same. */
+const OBJECTS = `
+CREATE TABLE objects (key TEXT PRIMARY KEY, run INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX objects_run ON objects (run);
+`;
+
 /** MIGRATIONS[n] leads from version n to n + 1. */
-const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS, WAITS, BATCHES, WAITPOINTS];
+const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS, WAITS, BATCHES, WAITPOINTS, OBJECTS];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

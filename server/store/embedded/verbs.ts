@@ -10,6 +10,7 @@ import { resetKey } from "./keys.js";
 import { listRuns } from "./list.js";
 import { appendLogs } from "./logs.js";
 import { changeMetadata } from "./metadata.js";
+import { findUnnamedObjects } from "./objects.js";
 import { probe } from "./probe.js";
 import { purge } from "./purge.js";
 import { changeQueue, listQueues, readQueue } from "./queues.js";
@@ -73,6 +74,7 @@ const READ_VERBS = {
   listSessions,
   listSecretKeys,
   readSecretKey,
+  findUnnamedObjects,
 } as const;
 
 const VERBS = { ...WRITE_VERBS, ...READ_VERBS } as const;

@@ -93,6 +93,7 @@ interface Work {
   readonly free: number[];
   readonly linger: Linger[];
   readonly attempts: AttemptSummary[];
+  readonly objects: string[];
   output: Uint8Array | undefined;
   failure: Failure | undefined;
   nowMs: number;
@@ -109,6 +110,7 @@ function workOf(doc: RunDoc, items: readonly Item[], results: ChangeResult[]): W
     free: [],
     linger: [],
     attempts: [],
+    objects: [],
     output: undefined,
     failure: undefined,
     nowMs: 0,
@@ -128,6 +130,7 @@ function applyOne(work: Work, change: RunChange): ChangeResult {
   work.nowMs = change.nowMs;
   if (applied.attempt !== undefined) work.attempts.push(applied.attempt);
   work.output = applied.output ?? work.output;
+  if (change.event === "complete") work.objects.push(...(change.objectKeys ?? []));
   work.failure = applied.failure ?? work.failure;
   const becameClaimable = isClaimable(applied.next) && !isClaimable(state);
   return {
@@ -165,7 +168,7 @@ function newHead({ doc, state }: Work): string | undefined {
 }
 
 function writeOf(work: Work, token: string): GuardedUpdate {
-  const { doc, before, state, slot, free, linger, attempts, output, failure, nowMs } = work;
+  const { doc, before, state, slot, free, linger, attempts, objects, output, failure, nowMs } = work;
   const { set, unset } = changedFields(fieldsOf(before, doc.limited), fieldsOf(state, doc.limited));
   const isOwing = free.length > 0 || newHead(work) !== undefined;
   const update: Document = {
@@ -183,6 +186,7 @@ function writeOf(work: Work, token: string): GuardedUpdate {
   if (free.length > 0) push.free = { $each: free };
   if (linger.length > 0) push.linger = { $each: linger };
   if (attempts.length > 0) push.attempts = { $each: attempts, $slice: -defaultLimits.attemptsKept };
+  if (objects.length > 0) push.objects = { $each: objects };
   if (Object.keys(push).length > 0) update.$push = push;
   const increase: Document = {};
   if (linger.length > 0) increase.lingers = linger.length;

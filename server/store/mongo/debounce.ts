@@ -93,6 +93,8 @@ function writeOf({ item, doc, applied }: DebouncePlan, token: string): AnyBulkWr
       ? { spec: new Binary(spec), ...(metadataJson === undefined ? {} : { meta: metadataJson }) }
       : {};
   const update: Document = { $set: { ...set, ...replaced, by: token } };
+  const { objectKeys } = item;
+  if (debounce?.isTrailing === true && objectKeys !== undefined) update.$addToSet = { objects: { $each: objectKeys } };
   if (Object.keys(unset).length > 0) update.$unset = unset;
   if (request !== undefined) update.$push = { pushed: { $each: [request.hash], $slice: -PUSHES_KEPT } };
   return { updateOne: { filter: { _id: doc._id, version: doc.version, gen: doc.gen, todo: doc.todo }, update } };

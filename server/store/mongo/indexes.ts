@@ -25,6 +25,7 @@ const RUNS: readonly IndexDescription[] = [
   having("parentRunId", { environment: 1, parentRunId: 1, createdAtMs: 1, _id: 1 }, "children"),
   having("waitingFor", { environment: 1, waitingFor: 1 }, "waiting_for"),
   having("batchId", { environment: 1, batchId: 1, createdAtMs: -1, _id: -1 }, "batch"),
+  having("objects", { objects: 1 }, "objects"),
   having("purgeKey", { purgeKey: 1 }, "purge"),
   { name: "todo", key: { updatedAtMs: 1 }, partialFilterExpression: { todo: { $gt: 0 } } },
   { name: "lingering", key: { "linger.at": 1 }, partialFilterExpression: { lingers: { $gt: 0 } } },

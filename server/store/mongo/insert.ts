@@ -498,6 +498,7 @@ function docOf(call: Call, { run, entry }: Plan, snapshot: Snapshot | undefined)
     owes: owes ? item.nowMs : undefined,
     req: item.request?.hash,
     debounce: item.debounce?.recordHash,
+    objects: item.objectKeys === undefined ? undefined : [...item.objectKeys],
     spec: new Binary(item.spec),
     meta: item.metadataJson,
   };

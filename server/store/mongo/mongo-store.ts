@@ -26,6 +26,7 @@ import { endLingering } from "./lingering.js";
 import { listRuns } from "./list.js";
 import { appendLogs, type LogsDoc } from "./logs.js";
 import { changeMetadata, type MetadataSourceDoc } from "./metadata.js";
+import { findUnnamedObjects } from "./objects.js";
 import { type PurgeCursor, purge } from "./purge.js";
 import { QueueSizes } from "./queue-sizes.js";
 import { changeQueue, listQueues, readQueue } from "./queues.js";
@@ -370,8 +371,12 @@ class LiveStore implements MongoStore {
     return this.#call((context) => repair(context, params));
   }
 
-  purge(params: Parameters<port.Store["purge"]>[0]): Promise<number> {
+  purge(params: Parameters<port.Store["purge"]>[0]): Promise<port.Purged> {
     return this.#call((context) => purge(context, this.#cursor, params));
+  }
+
+  findUnnamedObjects(keys: readonly string[]): Promise<readonly string[]> {
+    return this.#call((context) => findUnnamedObjects(context, keys));
   }
 
   /** @throws AppError STORE_UNAVAILABLE before start and after stop. */

@@ -4,7 +4,7 @@
  * go is marked with `purgeAt` first, so that the TTL index finishes what a crash left.
  */
 import { purgeAtMs } from "../../domain/run.js";
-import type { Store } from "../store.js";
+import type { Purged, Store } from "../store.js";
 import type { AnswerDoc } from "./answers.js";
 import { filterOf } from "./client.js";
 import type { Context } from "./context.js";
@@ -26,19 +26,19 @@ export interface PurgeCursor {
   slots: string;
 }
 
-export async function purge(context: Context, cursor: PurgeCursor, params: Purge): Promise<number> {
+export async function purge(context: Context, cursor: PurgeCursor, params: Purge): Promise<Purged> {
   const { nowMs, limit } = params;
-  const removed = await purgeRuns(context, params);
+  const purged = await purgeRuns(context, params);
   await purgeWaitpoints(context, params);
   await purgeAnswers(context, nowMs, limit);
   await purgeTokenUses(context, nowMs, limit);
   await purgeKeys(context, nowMs - KEY_LATER_MS, limit);
   await purgeHeads(context, cursor, limit);
   await purgeSlots(context, cursor, limit);
-  return removed;
+  return purged;
 }
 
-async function purgeRuns(context: Context, { nowMs, finishedRunsKeptMs, limit }: Purge): Promise<number> {
+async function purgeRuns(context: Context, { nowMs, finishedRunsKeptMs, limit }: Purge): Promise<Purged> {
   const filter = { purgeKey: { $exists: true, $lte: nowMs - finishedRunsKeptMs } };
   const docs = await context.runs.find(filterOf<RunDoc>(filter), {
     sort: { purgeKey: 1 },
@@ -55,11 +55,12 @@ async function purgeRuns(context: Context, { nowMs, finishedRunsKeptMs, limit }:
     })),
     ...gone.map(({ _id }) => ({ updateOne: { filter: { _id }, update: { $set: { purgeAt } } } })),
   ]);
-  if (gone.length === 0) return 0;
+  if (gone.length === 0) return { removed: 0, objectKeys: [] };
   const ids = gone.map(({ _id }) => _id);
   await context.logs.deleteMany({ _id: { $in: ids } });
   await freeSlots(context, { holders: holdersOf(gone), nowMs });
-  return context.runs.deleteMany({ _id: { $in: ids } });
+  const removed = await context.runs.deleteMany({ _id: { $in: ids } });
+  return { removed, objectKeys: gone.flatMap(({ objects = [] }) => objects) };
 }
 
 /** Code that lingered has long ended (CAN-3); a slot that is owed to be freed is too. */

@@ -60,6 +60,8 @@ export interface RunDoc extends Identified, Partial<StateFields> {
   /** Retention counts from here; {@link purgeAt}: removal was decided, and the TTL index finishes what a crash left. */
   readonly purgeKey?: number;
   readonly purgeAt?: Date;
+  /** Objects of the payload store that it names; absent where there are none. */
+  readonly objects?: readonly string[];
   readonly spec?: Binary;
   readonly meta?: string;
   /** Up to which number the operations of a source are in `meta`, the least recent source first; `metaAway`: there are more beside. */

@@ -94,7 +94,7 @@ export function wireStatus(status: RunStatus): WireStatus {
 }
 
 /** @throws InternalServerError for a status that this version does not know. */
-function runStatus(status: WireStatus): RunStatus {
+export function runStatus(status: WireStatus): RunStatus {
   const known = STATUSES[status];
   if (known !== undefined) return known;
   throw new InternalServerError({

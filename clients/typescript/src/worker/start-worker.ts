@@ -14,6 +14,7 @@ import { callHeaders } from "../transport.js";
 import { PROTOCOL_VERSION } from "../version.js";
 import { Attempt } from "./attempt/attempt.js";
 import { attemptStarter } from "./attempt/executor.js";
+import { largeValues } from "./attempt/large-values.js";
 import { retryPolicyMistake } from "./attempt/retry-policy.js";
 import { type TaskPlan, taskPlan } from "./attempt/task-plan.js";
 import { systemClock, type WorkerClock } from "./clock.js";
@@ -125,6 +126,7 @@ export async function startWorkerIn(world: WorkerWorld, options: WorkerOptions):
       log,
       facts: () => session.facts,
       metadataWriter: (runId, attempt, onSettled) => session.metadataWriter(runId, attempt, onSettled),
+      large: largeValues({ baseURL, accessToken, clock }),
       logLine: (runId, attempt, line) => session.addLog(runId, attempt, line),
       withCredentials: inTaskCredentials(options),
     }),

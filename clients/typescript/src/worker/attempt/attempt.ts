@@ -16,6 +16,7 @@
 import { systemClock } from "../../clock.js";
 import { engineFailure, failureOf } from "../../convert/failure.js";
 import { payloadMessage, payloadValue } from "../../convert/payload.js";
+import type { Payload } from "../../gen/hairtrigger/v1/payload_pb.js";
 import type { RunSpec } from "../../gen/hairtrigger/v1/run_pb.js";
 import type { WaitOutcome } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import { newRequestId } from "../../request-id.js";
@@ -34,6 +35,7 @@ import type { AttemptInput, RunningAttempt } from "../session/execution.js";
 import type { AttemptOutcome } from "../session/report.js";
 import { AttemptError } from "./attempt-failure.js";
 import { callHooks, runInside } from "./hooks.js";
+import type { LargeValues } from "./large-values.js";
 import { outputBytes } from "./output-size.js";
 import { decideRetry } from "./retry-decision.js";
 import type { RetryPolicy } from "./retry-policy.js";
@@ -47,6 +49,9 @@ export interface AttemptParams {
   readonly policy: RetryPolicy;
   readonly ctx: TaskRunContext;
   readonly outputBytesMax: number;
+  /** Outputs above this are uploaded (PAY-3). */
+  readonly inlineBytesMax: number;
+  readonly large: LargeValues;
   readonly nowMs: () => number;
   readonly random: () => number;
   readonly sessionId: () => string;
@@ -212,7 +217,9 @@ export class Attempt implements RunningAttempt, RunContext {
 
   async #run(): Promise<unknown> {
     const { plan, spec } = this.#params;
-    this.#payload = this.#decodePayload(spec);
+    const { payload } = spec;
+    const isElsewhere = payload?.data.case === "reference";
+    this.#payload = this.#decodePayload(isElsewhere ? await this.#fetchPayload(payload) : payload);
     const { parse } = plan.definition;
     if (parse !== undefined) this.#payload = await this.#parsePayload(parse);
     const { middleware } = plan.hooks;
@@ -234,7 +241,12 @@ export class Attempt implements RunningAttempt, RunContext {
     });
   }
 
-  #decodePayload({ payload }: RunSpec): unknown {
+  /** PAY-3. */
+  #fetchPayload(payload: Payload): Promise<Payload> {
+    return this.#params.large.fetch(this.#params.input.assignment, payload, this.signal);
+  }
+
+  #decodePayload(payload: Payload | undefined): unknown {
     try {
       return payloadValue(payload);
     } catch (error) {
@@ -272,6 +284,7 @@ export class Attempt implements RunningAttempt, RunContext {
     let output: ReturnType<typeof payloadMessage>;
     try {
       output = this.#encodeOutput(data);
+      if (outputBytes(output) > this.#params.inlineBytesMax) output = await this.#storeOutput(output);
     } catch (error) {
       return this.#failed(error);
     }
@@ -281,6 +294,13 @@ export class Attempt implements RunningAttempt, RunContext {
     }
     await this.#finish({ ok: true, data }, true);
     return { kind: "completed", output };
+  }
+
+  /** PAY-3. */
+  async #storeOutput(output: ReturnType<typeof payloadMessage>): Promise<ReturnType<typeof payloadMessage>> {
+    const lease = this.#params.input.lease();
+    // Without a lease nothing is reported any more.
+    return lease === undefined || output === undefined ? output : this.#params.large.store(lease, output);
   }
 
   /** PAY-2, PAY-7. */

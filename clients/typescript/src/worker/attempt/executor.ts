@@ -10,6 +10,7 @@ import { Attempt, type AttemptParams } from "./attempt.js";
 import { AttemptError } from "./attempt-failure.js";
 import { runContext } from "./context.js";
 import { hookPlan } from "./hooks.js";
+import type { LargeValues } from "./large-values.js";
 import { resolveRetryPolicy } from "./retry-policy.js";
 import { metadataOf, RunMetadata } from "./run-metadata.js";
 import { effectiveMaxDuration, policyOf, type TaskPlan } from "./task-plan.js";
@@ -20,6 +21,7 @@ export interface ExecutorParams {
   readonly log: WorkerLog;
   readonly facts: () => SessionFacts;
   readonly metadataWriter: Session["metadataWriter"];
+  readonly large: LargeValues;
   readonly logLine: AttemptParams["logLine"];
   readonly withCredentials: AttemptParams["withCredentials"];
 }
@@ -55,6 +57,8 @@ export function attemptStarter(params: ExecutorParams): StartAttempt {
         now: new Date(clock.nowMs()),
       }),
       outputBytesMax: facts.outputBytesMax,
+      inlineBytesMax: facts.inlineBytesMax,
+      large: params.large,
       nowMs: () => clock.nowMs(),
       random: () => clock.random(),
       logError: (message, error) => log.error(message, error),

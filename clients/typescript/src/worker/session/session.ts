@@ -36,6 +36,8 @@ export interface SessionFacts {
   readonly environment: string;
   readonly outputBytesMax: number;
   readonly metadataBytesMax: number;
+  /** Above this an output is uploaded. */
+  readonly inlineBytesMax: number;
 }
 
 export interface SessionParams {
@@ -94,6 +96,7 @@ export class Session implements ConnectionHost {
       sessionId: params.sessionId,
       environment: "",
       outputBytesMax: Number.POSITIVE_INFINITY,
+      inlineBytesMax: Number.POSITIVE_INFINITY,
       metadataBytesMax: Number.POSITIVE_INFINITY,
     };
     this.#deadlines = createDeadlines(params.clock);
@@ -298,6 +301,7 @@ export class Session implements ConnectionHost {
       sessionId,
       environment,
       outputBytesMax: Number(welcome.outputBytesMax),
+      inlineBytesMax: Number(welcome.inlineBytesMax),
       metadataBytesMax: Number(welcome.metadataBytesMax) || Number.POSITIVE_INFINITY,
     };
     const periods = {

@@ -2,8 +2,8 @@
 // @generated from file hairtrigger/v1/payload.proto (package hairtrigger.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Value } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hairtrigger/v1/payload.proto.
  */
 export const file_hairtrigger_v1_payload: GenFile = /*@__PURE__*/
-  fileDesc("ChxoYWlydHJpZ2dlci92MS9wYXlsb2FkLnByb3RvEg5oYWlydHJpZ2dlci52MSK9AQoHUGF5bG9hZBIOCgRqc29uGAEgASgJSAASEAoGYmluYXJ5GAIgASgMSAASJwoFdmFsdWUYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWVIABI1CglyZWZlcmVuY2UYBiABKAsyIC5oYWlydHJpZ2dlci52MS5QYXlsb2FkUmVmZXJlbmNlSAASFAoMY29udGVudF90eXBlGAQgASgJEhIKCmpzb25fdHlwZXMYBSABKAlCBgoEZGF0YSJTChBQYXlsb2FkUmVmZXJlbmNlEg4KBmRyaXZlchgBIAEoCRILCgNrZXkYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoAxIOCgZzaGEyNTYYBCABKAxCZgoSZGV2LmhhaXJ0cmlnZ2VyLnYxUAFaTmdpdGh1Yi5jb20vaGFpcnRyaWdnZXIvaGFpcnRyaWdnZXIvY2xpZW50cy9nby9nZW4vaGFpcnRyaWdnZXIvdjE7aGFpcnRyaWdnZXJ2MWIGcHJvdG8z", [file_google_protobuf_struct]);
+  fileDesc("ChxoYWlydHJpZ2dlci92MS9wYXlsb2FkLnByb3RvEg5oYWlydHJpZ2dlci52MSK9AQoHUGF5bG9hZBIOCgRqc29uGAEgASgJSAASEAoGYmluYXJ5GAIgASgMSAASJwoFdmFsdWUYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWVIABI1CglyZWZlcmVuY2UYBiABKAsyIC5oYWlydHJpZ2dlci52MS5QYXlsb2FkUmVmZXJlbmNlSAASFAoMY29udGVudF90eXBlGAQgASgJEhIKCmpzb25fdHlwZXMYBSABKAlCBgoEZGF0YSJ+ChBQYXlsb2FkUmVmZXJlbmNlEg4KBmRyaXZlchgBIAEoCRILCgNrZXkYAiABKAkSEgoKc2l6ZV9ieXRlcxgDIAEoAxIOCgZzaGEyNTYYBCABKAwSKQoEZm9ybRgFIAEoDjIbLmhhaXJ0cmlnZ2VyLnYxLlBheWxvYWRGb3JtKnIKC1BheWxvYWRGb3JtEhwKGFBBWUxPQURfRk9STV9VTlNQRUNJRklFRBAAEhUKEVBBWUxPQURfRk9STV9KU09OEAESFQoRUEFZTE9BRF9GT1JNX1RFWFQQAhIXChNQQVlMT0FEX0ZPUk1fQklOQVJZEANCZgoSZGV2LmhhaXJ0cmlnZ2VyLnYxUAFaTmdpdGh1Yi5jb20vaGFpcnRyaWdnZXIvaGFpcnRyaWdnZXIvY2xpZW50cy9nby9nZW4vaGFpcnRyaWdnZXIvdjE7aGFpcnRyaWdnZXJ2MWIGcHJvdG8z", [file_google_protobuf_struct]);
 
 /**
  * A value that travels into a task (payload) or out of it (output).
@@ -128,6 +128,13 @@ export type PayloadReference = Message<"hairtrigger.v1.PayloadReference"> & {
    * @generated from field: bytes sha256 = 4;
    */
   sha256: Uint8Array;
+
+  /**
+   * What the bytes of the object are. Default: JSON text.
+   *
+   * @generated from field: hairtrigger.v1.PayloadForm form = 5;
+   */
+  form: PayloadForm;
 };
 
 /**
@@ -136,4 +143,46 @@ export type PayloadReference = Message<"hairtrigger.v1.PayloadReference"> & {
  */
 export const PayloadReferenceSchema: GenMessage<PayloadReference> = /*@__PURE__*/
   messageDesc(file_hairtrigger_v1_payload, 1);
+
+/**
+ * What the bytes of an object in the payload store are, and what they would be in a `Payload` that held them itself.
+ *
+ * @generated from enum hairtrigger.v1.PayloadForm
+ */
+export enum PayloadForm {
+  /**
+   * JSON text: of objects that were reported by older workers.
+   *
+   * @generated from enum value: PAYLOAD_FORM_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * JSON text in UTF-8: `Payload.json`.
+   *
+   * @generated from enum value: PAYLOAD_FORM_JSON = 1;
+   */
+  JSON = 1,
+
+  /**
+   * A text in UTF-8, without the quotes and escapes of JSON: the value is that string, and `Payload.json` would be the
+   * string as JSON. Never of a string that UTF-8 cannot carry, nor of one with annotations.
+   *
+   * @generated from enum value: PAYLOAD_FORM_TEXT = 2;
+   */
+  TEXT = 2,
+
+  /**
+   * Anything else: `Payload.binary`.
+   *
+   * @generated from enum value: PAYLOAD_FORM_BINARY = 3;
+   */
+  BINARY = 3,
+}
+
+/**
+ * Describes the enum hairtrigger.v1.PayloadForm.
+ */
+export const PayloadFormSchema: GenEnum<PayloadForm> = /*@__PURE__*/
+  enumDesc(file_hairtrigger_v1_payload, 0);
 
