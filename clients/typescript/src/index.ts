@@ -32,6 +32,8 @@ export { type Queue, type QueueOptions, queue } from "./queue.js";
 export type { QueueItem, QueueSelector, QueueType } from "./queue-item.js";
 export { type ListQueuesOptions, type QueuePage, queues } from "./queues.js";
 export type { ClientConfig, RequestOptions, RequestRetryOptions } from "./request-options.js";
+export { type RetryTry, retry } from "./retry.js";
+export type { BackoffStrategy, FetchRetryOptions, FetchRetryStrategy, HeadersStrategy } from "./retry-fetch.js";
 export type { RetryOptions } from "./retry-options.js";
 export type {
   AttemptOutcome,

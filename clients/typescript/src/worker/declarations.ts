@@ -13,9 +13,9 @@ import {
   type TaskDeclaration,
   TaskDeclarationSchema,
 } from "../gen/hairtrigger/worker/v1/worker_pb.js";
+import type { RetryPolicy } from "../retry-policy.js";
 import type { TaskDefinition } from "../task.js";
 import { SDK_VERSION } from "../version.js";
-import type { RetryPolicy } from "./attempt/retry-policy.js";
 import { effectiveMaxDuration } from "./attempt/task-plan.js";
 import { durationOf } from "./session/messages.js";
 

@@ -20,6 +20,7 @@ import type { Payload } from "../../gen/hairtrigger/v1/payload_pb.js";
 import type { RunSpec } from "../../gen/hairtrigger/v1/run_pb.js";
 import type { WaitOutcome } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import { newRequestId } from "../../request-id.js";
+import type { RetryPolicy } from "../../retry-policy.js";
 import {
   enterRun,
   type LogRecord,
@@ -38,7 +39,6 @@ import { callHooks, runInside } from "./hooks.js";
 import type { LargeValues } from "./large-values.js";
 import { outputBytes } from "./output-size.js";
 import { decideRetry } from "./retry-decision.js";
-import type { RetryPolicy } from "./retry-policy.js";
 import type { TaskPlan } from "./task-plan.js";
 import { createWaitLedger, type WaitLedger } from "./wait-ledger.js";
 

@@ -2,6 +2,7 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type RunSpec, RunSpecSchema } from "../../gen/hairtrigger/v1/run_pb.js";
 import type { Assignment } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
+import { resolveRetryPolicy } from "../../retry-policy.js";
 import type { WorkerClock } from "../clock.js";
 import type { StartAttempt } from "../session/execution.js";
 import type { Session, SessionFacts } from "../session/session.js";
@@ -11,7 +12,6 @@ import { AttemptError } from "./attempt-failure.js";
 import { runContext } from "./context.js";
 import { hookPlan } from "./hooks.js";
 import type { LargeValues } from "./large-values.js";
-import { resolveRetryPolicy } from "./retry-policy.js";
 import { metadataOf, RunMetadata } from "./run-metadata.js";
 import { effectiveMaxDuration, policyOf, type TaskPlan } from "./task-plan.js";
 

@@ -1,6 +1,7 @@
 /** Whether a failed attempt is followed by another, and when (RTY-8, RTY-9, RES-11). */
+
+import { type RetryPolicy, resolveRetryPolicy, retryDelayMs } from "../../retry-policy.js";
 import { AttemptError, judge } from "./attempt-failure.js";
-import { type RetryPolicy, resolveRetryPolicy, retryDelayMs } from "./retry-policy.js";
 
 /** What `catchError` may return (RTY-9). `error` replaces the recorded one. */
 export type CatchErrorResult =

@@ -1,10 +1,10 @@
 /** A task as this worker runs it: its definition with the worker configuration behind it. Made once, when the worker starts. */
 
 import { globalHooks } from "../../global-hooks.js";
+import { type RetryPolicy, resolveRetryPolicy } from "../../retry-policy.js";
 import type { TaskDefinition } from "../../task.js";
 import type { HookSet } from "../../task-hooks.js";
 import { type HookPlan, hookPlan } from "./hooks.js";
-import { type RetryPolicy, resolveRetryPolicy } from "./retry-policy.js";
 
 export interface TaskPlan {
   readonly definition: Pick<TaskDefinition, "id" | "run" | "parse" | "rejoin">;
