@@ -56,6 +56,23 @@ export function familyOfCaller(caller: TokenCaller | undefined, family: string, 
   return caller === undefined ? family : JSON.stringify([family, caller.subject, task]);
 }
 
+/**
+ * The caller of a batch: what it names is for these tasks alone, so that no token is answered with a batch of tasks that it may not trigger.
+ */
+export function batchCaller(caller: TokenCaller, tasks: readonly string[]): TokenCaller {
+  return { ...caller, subject: hashOf(["batch", caller.subject, ...[...new Set(tasks)].toSorted()]) };
+}
+
+const UUID_V7 = /^([0-9a-f]{8}-[0-9a-f]{4}-7)[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
+
+/** A request id as this caller means it, with the time of a UUIDv7. */
+export function requestOfCaller(caller: TokenCaller | undefined, requestId: string): string {
+  if (caller === undefined) return requestId;
+  const hash = hashOf(["request", caller.subject, requestId]);
+  const time = UUID_V7.exec(requestId)?.[1];
+  return time === undefined ? hash : `${time}${hash.slice(0, 3)}-8${hash.slice(3, 6)}-${hash.slice(6, 18)}`;
+}
+
 /** JSON of an array keeps its parts apart, whatever they contain. */
 function hashOf(parts: readonly string[]): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");

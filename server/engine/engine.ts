@@ -146,6 +146,8 @@ export interface BatchCall {
   readonly keyTtl: string | undefined;
   readonly parentRunId: string | undefined;
   readonly isTest: boolean;
+  /** As for {@link TriggerItem.caller}; a one-time token is used up by the batch. */
+  readonly caller?: TokenCaller;
 }
 
 export interface TriggerBatchParams extends BatchCall {

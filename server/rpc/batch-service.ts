@@ -1,18 +1,30 @@
 /** BatchService: decode, authorise, one engine verb, encode. */
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { BatchService } from "#proto/hairtrigger/v1/batch_service_pb.js";
-import { requireReadBatch, requireSecretKey } from "../auth/authorise.js";
+import { requireAnyTrigger, requireReadBatch } from "../auth/authorise.js";
 import { invalidPage } from "../domain/error.js";
 import { principalOf } from "./call-scope.js";
 import { batchParamsOf, batchTriggerResponse, wireBatch, wireBatchResult } from "./convert/batch.js";
 import type { ServiceDeps } from "./services.js";
+import { triggerAccess } from "./trigger-access.js";
 
 export function createBatchService(deps: ServiceDeps): Partial<ServiceImpl<typeof BatchService>> {
-  const { engine, clock, limits, pageTokens } = deps;
+  const { engine, authentication, clock, limits, pageTokens } = deps;
   return {
     async batchTrigger(request, context) {
-      const { environment } = requireSecretKey(principalOf(context), "BatchTrigger");
-      return batchTriggerResponse(await engine.triggerBatch(batchParamsOf(environment, request, limits)));
+      const principal = principalOf(context);
+      requireAnyTrigger(principal, "batchTrigger");
+      const access = triggerAccess(principal, "batchTrigger", { authentication, nowMs: clock.nowMs() });
+      // Every task before anything else, so that nothing is created for some (AUT-4).
+      const { parentRunId } = request;
+      const items = request.items.map((item) => {
+        const options = access.allow({ ...item, parentRunId });
+        return options === item.options ? item : { ...item, options };
+      });
+      const params = batchParamsOf(access.environment, { ...request, items }, limits);
+      const triggered = await engine.triggerBatch({ ...params, caller: access.caller });
+      const token = await access.readToken({ action: "read", resource: "batch", id: triggered.batch.id });
+      return batchTriggerResponse(triggered, token);
     },
 
     async retrieveBatch({ batchId }, context) {

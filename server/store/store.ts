@@ -356,6 +356,8 @@ export interface InsertBatch {
   /** At most 500, with ids by position; empty: the streamed batch is only opened. Requests of the items are not looked at. */
   readonly items: readonly InsertRun[];
   readonly request: RequestMark | undefined;
+  /** Set where a one-time token is used up by the batch, or by a hit on its key (AUT-3). */
+  readonly token?: OneTimeUse;
   readonly nowMs: number;
 }
 
@@ -372,6 +374,8 @@ export type InsertBatchResult =
   | { readonly kind: "repeat"; readonly batch: BatchState }
   /** The holder of the batch key. */
   | { readonly kind: "cached"; readonly batch: BatchState }
+  /** The one-time token was used by another request. */
+  | { readonly kind: "tokenUsed" }
   /** `index`: the item that found no room. */
   | { readonly kind: "queueFull"; readonly index: number; readonly size: number }
   /** The batch is sealed, or `chunk` is not its next one; `batch` undefined: there is none. */

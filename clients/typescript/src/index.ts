@@ -28,6 +28,7 @@ export { type LocalsKey, locals } from "./locals.js";
 export { type LogProperties, logger } from "./logger.js";
 export { type AncestorMetadata, type Metadata, type MetadataUpdater, metadata } from "./metadata.js";
 export type { Page, PagePromise, Pagination } from "./page.js";
+export type { PublicTokenOptions, PublicTokenScopes, ScopeIds, TriggerTokenOptions } from "./public-tokens.js";
 export { type Queue, type QueueOptions, queue } from "./queue.js";
 export type { QueueItem, QueueSelector, QueueType } from "./queue-item.js";
 export { type ListQueuesOptions, type QueuePage, queues } from "./queues.js";

@@ -13,6 +13,12 @@ export interface TokenClaims {
   readonly expiresAtMs: number;
   /** Unique among the tokens of the key. */
   readonly tokenId: string;
+  /** AUT-3. Default false. */
+  readonly isOneTime?: boolean;
+  /** AUT-8. */
+  readonly subject?: string;
+  /** AUT-8: a hairtrigger.v1.TriggerOptions in its JSON form. */
+  readonly options?: unknown;
 }
 
 /** Signs public tokens with one secret key. */
@@ -68,6 +74,9 @@ function claimSet(environment: string, claims: TokenClaims) {
     iat: Math.floor(claims.issuedAtMs / 1_000),
     exp: Math.floor(claims.expiresAtMs / 1_000),
     jti: claims.tokenId,
+    ...(claims.isOneTime === true ? { otu: true } : {}),
+    ...(claims.subject === undefined ? {} : { subject: claims.subject }),
+    ...(claims.options === undefined ? {} : { options: claims.options }),
   };
 }
 

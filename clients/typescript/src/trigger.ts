@@ -54,7 +54,9 @@ async function answerOf<TIdentifier extends string, TPayload, TOutput>(
   if (typeof taskId !== "string") throw new TypeError(`A task id is a string, got ${typeof taskId}`);
   const payload = payloadMessage(params.payload, "payload");
   const { options } = params;
-  const request = await triggerRequest({ taskId, payload, options, function: TriggerFunction.TRIGGER });
+  // A token does not act for the run that it is used in.
+  const isRoot = !isSecretKey(settings.accessToken);
+  const request = await triggerRequest({ taskId, payload, options, isRoot, function: TriggerFunction.TRIGGER });
   const { data, response } = await sendTriggerRequest(settings, request);
   const publicAccessToken =
     data.publicAccessToken === "" && isSecretKey(settings.accessToken)
@@ -87,6 +89,8 @@ export async function triggerRequest(params: {
   readonly taskId: string;
   readonly payload: Payload | undefined;
   readonly options: TriggerOptions | undefined;
+  /** Not a child of the run that is under way here. */
+  readonly isRoot?: boolean;
   readonly function: TriggerFunction;
 }): Promise<TriggerTaskRequest> {
   const { taskId, payload, options } = params;
@@ -96,7 +100,7 @@ export async function triggerRequest(params: {
     payload,
     options: await triggerOptionsMessage(options, run),
     requestId: newRequestId(systemClock),
-    parentRunId: run?.ctx.run.id,
+    parentRunId: params.isRoot === true ? undefined : run?.ctx.run.id,
     triggerFunction: params.function,
   });
 }

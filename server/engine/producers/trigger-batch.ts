@@ -2,7 +2,7 @@
  * Batches of one call: everything wrong with any item is found before anything is written; then one store verb creates all or none (BAT-8).
  */
 import { batchBytesViolations, batchCountViolations, type NewBatch } from "../../domain/batch.js";
-import { isAppError, rejectIfAny, type Violation } from "../../domain/error.js";
+import { isAppError, rejectIfAny, tokenAlreadyUsed, type Violation } from "../../domain/error.js";
 import {
   type CheckedKey,
   checkIdempotencyKey,
@@ -13,6 +13,7 @@ import {
 import { batchRunId, derivedId, newUuid } from "../../domain/ids.js";
 import type { RunKey, TriggerFunction } from "../../domain/run.js";
 import { similarTaskIds, type TaskRecord } from "../../domain/task.js";
+import { batchCaller, keyOfCaller, requestOfCaller } from "../../domain/token-caller.js";
 import type { InsertBatchResult, InsertRun } from "../../store/store.js";
 import type {
   BatchCall,
@@ -39,9 +40,15 @@ export function createTriggerBatch(deps: EngineDeps, registry: TaskRegistry): Tr
   return async (params) => {
     const { environment, items } = params;
     const nowMs = deps.clock.nowMs();
-    const names = batchNames(deps, params, nowMs);
+    const caller =
+      params.caller &&
+      batchCaller(
+        params.caller,
+        items.map(({ taskId }) => taskId),
+      );
+    const names = batchNames(deps, { ...params, caller }, nowMs);
     rejectIfAny(batchCountViolations(items.length, deps.limits));
-    const { key, violations: ofKey } = batchKey(deps, params, nowMs);
+    const { key, violations: ofKey } = batchKey(deps, { ...params, caller }, nowMs);
     const violations = [...params.formViolations, ...ofKey, ...batchBytesViolations(payloadsOf(items), deps.limits)];
     const place = { ...names, firstIndex: 0, violations, nowMs };
     const { inserts, tasks } = await prepareItems(deps, registry, params, items, place);
@@ -59,10 +66,17 @@ export function createTriggerBatch(deps: EngineDeps, registry: TaskRegistry): Tr
       chunk: { index: 0, firstIndex: 0 },
       items: inserts,
       request: names.request,
+      token: caller?.oneTime,
       nowMs,
     });
-    return answerOf(deps, result, inserts, tasks);
+    const answer = await answerOf(deps, result, inserts, tasks);
+    return caller === undefined ? answer : { ...answer, unknownTasks: answer.unknownTasks.map(withoutOthers) };
   };
+}
+
+/** To a token the other tasks are none of its business. */
+function withoutOthers({ taskId }: UnknownTask): UnknownTask {
+  return { taskId, similarTaskIds: [] };
 }
 
 function payloadsOf(items: readonly BatchTriggerItem[]) {
@@ -70,9 +84,9 @@ function payloadsOf(items: readonly BatchTriggerItem[]) {
 }
 
 /** The ids that a batch call gives: pure functions of its request id, or of one made here (REQ-1). */
-export function batchNames(deps: EngineDeps, { environment, requestId }: BatchCall, nowMs: number) {
+export function batchNames(deps: EngineDeps, { environment, requestId, caller }: BatchCall, nowMs: number) {
   const { entropy, limits } = deps;
-  const named = requestId ?? newUuid(nowMs, entropy.bytes(10));
+  const named = requestOfCaller(caller, requestId ?? newUuid(nowMs, entropy.bytes(10)));
   const request = requestMark({ environment, family: BATCH_FAMILY, requestId: named, nowMs }, limits);
   return { batchId: derivedId("batch", environment, BATCH_FAMILY, named), requestId: named, request };
 }
@@ -80,7 +94,7 @@ export function batchNames(deps: EngineDeps, { environment, requestId }: BatchCa
 /** The key of the batch, and what is wrong with it (BAT-20). */
 export function batchKey(
   { limits }: Pick<EngineDeps, "limits">,
-  { environment, key: input, keyTtl }: BatchCall,
+  { environment, key: input, keyTtl, caller }: BatchCall,
   nowMs: number,
 ): { readonly key: RunKey | undefined; readonly violations: Violation[] } {
   const violations: Violation[] = [];
@@ -89,7 +103,7 @@ export function batchKey(
   if (ttlMs === undefined) violations.push(keyTtlViolation("options.idempotencyKeyTtl", keyTtl ?? ""));
   if (checked === undefined || ttlMs === undefined) return { key: undefined, violations };
   const { hash, text, scope } = checked;
-  const recordHash = keyRecordHash("batch", environment, "", hash);
+  const recordHash = keyRecordHash("batch", environment, "", keyOfCaller(caller, hash));
   return { key: { recordHash, text, scope, expiresAtMs: nowMs + ttlMs }, violations };
 }
 
@@ -106,7 +120,7 @@ export interface ItemsPlace {
 export async function prepareItems(
   deps: EngineDeps,
   registry: TaskRegistry,
-  call: Pick<BatchCall, "environment" | "parentRunId" | "isTest">,
+  call: Pick<BatchCall, "environment" | "parentRunId" | "isTest" | "caller">,
   items: readonly BatchTriggerItem[],
   place: ItemsPlace,
 ): Promise<{ readonly inserts: readonly InsertRun[]; readonly tasks: ReadonlyMap<string, TaskRecord> }> {
@@ -116,10 +130,12 @@ export async function prepareItems(
   const violations = [...place.violations];
   const known = new Set(violations.map(({ field }) => field));
   const triggerFunction: TriggerFunction = "batchTrigger";
+  // The batch uses a one-time token up, not each of its items.
+  const caller = call.caller && { ...call.caller, oneTime: undefined };
   const inserts = items.flatMap((item, at): readonly InsertRun[] => {
     const index = firstIndex + at;
     const batch = { id: batchId, index, runId: batchRunId(environment, requestId, index) };
-    const own = { ...item, requestId: undefined, parentRunId, isTest, triggerFunction };
+    const own = { ...item, requestId: undefined, parentRunId, isTest, triggerFunction, caller };
     try {
       return [prepare(deps, { environment, item: own, path: `items[${at}].`, batch, nowMs, tasks, parents })];
     } catch (error) {
@@ -155,6 +171,8 @@ async function answerOf(
     }
     case "queueFull":
       throw fullQueue(inserts, result);
+    case "tokenUsed":
+      throw tokenAlreadyUsed(inserts[0]?.run.taskId ?? "a batch");
     case "sealed":
     case "outOfOrder":
       throw new Error(`a batch of one call was ${result.kind}`);

@@ -134,7 +134,8 @@ function optionsOf(
 
 // ── answers ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-export function batchTriggerResponse(triggered: TriggeredBatch): BatchTriggerResponse {
+/** @param publicAccessToken empty where the caller signs its own. */
+export function batchTriggerResponse(triggered: TriggeredBatch, publicAccessToken: string): BatchTriggerResponse {
   const { batch, isCached, items, warnings } = triggered;
   return create(BatchTriggerResponseSchema, {
     batchId: batch.id,
@@ -144,6 +145,7 @@ export function batchTriggerResponse(triggered: TriggeredBatch): BatchTriggerRes
     runs: items.map(wireBatchRun),
     unknownTasks: triggered.unknownTasks.map(wireUnknownTask),
     warnings: [...warnings],
+    publicAccessToken,
   });
 }
 

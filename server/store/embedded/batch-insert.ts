@@ -2,8 +2,9 @@
 import type { BatchItem, BatchState, NewBatch } from "../../domain/batch.js";
 import type { RunState } from "../../domain/run.js";
 import type { InsertBatch, InsertBatchResult } from "../store.js";
-import { toInsertRow } from "./insert-row.js";
+import { toInsertRow, toTokenUse } from "./insert-row.js";
 import { type PackedRows, packRows } from "./packed-rows.js";
+import type { TokenUse } from "./token-uses.js";
 
 export interface BatchInsert {
   readonly batch: NewBatch;
@@ -14,6 +15,7 @@ export interface BatchInsert {
   /** Hex. */
   readonly requestHash: string | undefined;
   readonly requestExpiresAtMs: number;
+  readonly token: TokenUse | undefined;
   readonly nowMs: number;
 }
 
@@ -30,7 +32,7 @@ export type BatchAnswer =
     }
   | Exclude<InsertBatchResult, { readonly kind: "created" }>;
 
-export function toBatchInsert({ batch, chunk, items, request, nowMs }: InsertBatch): BatchInsert {
+export function toBatchInsert({ batch, chunk, items, request, token, nowMs }: InsertBatch): BatchInsert {
   // A batch remembers its request itself.
   const rows = items.map((item) => toInsertRow({ ...item, request: undefined }));
   const keyTexts = items.map(({ run }) => run.key?.text);
@@ -41,6 +43,7 @@ export function toBatchInsert({ batch, chunk, items, request, nowMs }: InsertBat
     keyTexts: keyTexts.some((text) => text !== undefined) ? keyTexts : [],
     requestHash: request?.hash,
     requestExpiresAtMs: request?.expiresAtMs ?? 0,
+    token: toTokenUse(token),
     nowMs,
   };
 }

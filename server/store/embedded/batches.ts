@@ -35,6 +35,7 @@ import type { InsertRow } from "./insert-row.js";
 import { holderOfKey } from "./keys.js";
 import { unpackRows } from "./packed-rows.js";
 import { FINAL_FROM, placeNumber, runIdBytes } from "./run-row.js";
+import { isTokenUsed, useToken } from "./token-uses.js";
 
 const ID_BYTES = 16;
 
@@ -46,8 +47,12 @@ export function insertBatch(context: Context, params: BatchInsert): BatchAnswer 
   const env = context.names.environment(made.environment);
   const stored = findBatch(context, env, made.id);
   if (stored === undefined) {
+    if (isTokenUsedByOther(context, params)) return { kind: "tokenUsed" };
     const holder = chunk.index === 0 ? holderOf(context, params) : undefined;
-    if (holder !== undefined) return { kind: "cached", batch: holder };
+    if (holder !== undefined) {
+      if (params.token !== undefined) useToken(context, params.token);
+      return { kind: "cached", batch: holder };
+    }
     if (chunk.index !== 0) return { kind: "outOfOrder", batch: undefined };
   } else {
     const answer = answerOfStored(stored, params);
@@ -58,6 +63,7 @@ export function insertBatch(context: Context, params: BatchInsert): BatchAnswer 
   const full = firstWithoutRoom(context, rows, found);
   if (full !== undefined) return full;
   const state = stored?.state ?? openBatch(made);
+  if (stored === undefined && params.token !== undefined) useToken(context, params.token);
   const row = stored?.row ?? insertRecord(context, env, params, state);
   if (rows.length === 0) return { kind: "created", batch: state, hits: [], pushes: [], ignoredLimits: [] };
   const { ignoredLimits, pushes } = insertNew(context, rows, found);
@@ -67,6 +73,12 @@ export function insertBatch(context: Context, params: BatchInsert): BatchAnswer 
   const named = (runs: ReadonlyMap<number, Uint8Array>) =>
     [...runs].map(([at, id]) => [at, encodeId("run", id)] as const);
   return { kind: "created", batch: next, hits: named(found), pushes: named(pushes), ignoredLimits };
+}
+
+/** AUT-3. A repeat of the request that was answered by it is no second use. */
+function isTokenUsedByOther(context: Context, { token, requestHash, nowMs }: BatchInsert): boolean {
+  if (token === undefined || !isTokenUsed(context, token)) return false;
+  return requestHash === undefined || answeredBefore(context, hexToBytes(requestHash), nowMs) === undefined;
 }
 
 /** What a batch that is there already answers; undefined: the chunk is its next one. */

@@ -5,6 +5,7 @@
 import type { DebounceReplacement } from "../../domain/debounce.js";
 import type { RunState } from "../../domain/run.js";
 import { placeOf } from "../../domain/run-machine.js";
+import type { OneTimeUse } from "../../domain/token-caller.js";
 import type { InsertDebounce, InsertRun, InsertRunResult } from "../store.js";
 import { hexToBytes, type SqlValue } from "./database.js";
 import { insertedColumns, runIdBytes } from "./run-row.js";
@@ -75,8 +76,7 @@ export function toInsertRow(item: InsertRun): InsertRow {
     keyHash: run.key === undefined ? undefined : hexToBytes(run.key.recordHash),
     queueSizeMax: item.queueSizeMax,
     queueLimit: item.queueLimit,
-    token:
-      item.token === undefined ? undefined : { hash: hexToBytes(item.token.hash), forgetAtMs: item.token.forgetAtMs },
+    token: toTokenUse(item.token),
     nowMs: item.nowMs,
     createdAtMs: run.createdAtMs,
     debounceJson: item.debounce === undefined ? undefined : debounceJson(item.debounce, run),
@@ -96,4 +96,8 @@ function debounceJson(debounce: InsertDebounce, { tags, maxAttempts, maxDuration
     replacement: debounce.isTrailing ? { tags, maxAttempts, maxDurationSeconds } : undefined,
   };
   return JSON.stringify(row);
+}
+
+export function toTokenUse(token: OneTimeUse | undefined): TokenUse | undefined {
+  return token === undefined ? undefined : { hash: hexToBytes(token.hash), forgetAtMs: token.forgetAtMs };
 }

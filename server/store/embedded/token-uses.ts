@@ -11,7 +11,7 @@ export function isTokenUsed(context: Context, { hash }: TokenUse): boolean {
 }
 
 export function useToken(context: Context, { hash, forgetAtMs }: TokenUse): void {
-  context.db.run("INSERT INTO token_uses (token, forget_ms) VALUES (?, ?)", hash, forgetAtMs);
+  context.db.run("INSERT OR IGNORE INTO token_uses (token, forget_ms) VALUES (?, ?)", hash, forgetAtMs);
 }
 
 export function purgeTokenUses(context: Context, nowMs: number, limit: number): void {
