@@ -6,6 +6,7 @@ import { mongoPlans } from "./mongo-plans.js";
 import { mongoPromises } from "./mongo-promises.js";
 import { mongoPushes } from "./mongo-pushes.js";
 import { mongoSpeed } from "./mongo-speed.js";
+import { mongoTokenCrashes } from "./mongo-token-crashes.js";
 import { Databases, MONGODB_URI, mongoStore } from "./mongo-world.js";
 import { storeContract } from "./store-contract.js";
 
@@ -19,6 +20,7 @@ if (MONGODB_URI === undefined) {
   });
   mongoPromises(databases);
   mongoCrashes(databases);
+  mongoTokenCrashes(databases);
   mongoPushes(databases);
   mongoSpeed(databases);
   mongoPlans(databases);
