@@ -39,7 +39,7 @@ import { closeSession, keepSessions, lapseSessions, listSessions, openSession, t
 import { type QueueDoc, Settings } from "./settings.js";
 import type { SlotsDoc } from "./slots.js";
 import { listTasks, registerTasks, type TaskDoc } from "./tasks.js";
-import type { TokenUseDoc } from "./token-uses.js";
+import { batchByToken, type TokenUseDoc } from "./token-uses.js";
 import {
   endWaitpoints,
   findWaitpoints,
@@ -240,7 +240,7 @@ class LiveStore implements MongoStore {
   }
 
   insertBatch(params: port.InsertBatch): ReturnType<port.Store["insertBatch"]> {
-    return this.#call((context) => insertBatch(context, params));
+    return this.#call((context) => batchByToken(context, params, () => insertBatch(context, params)));
   }
 
   readBatches(refs: readonly port.BatchRef[]): ReturnType<port.Store["readBatches"]> {

@@ -5,6 +5,7 @@
  * the record and the run has used nothing up.
  */
 import type { OneTimeUse } from "../../domain/token-caller.js";
+import type { InsertBatch, InsertBatchResult } from "../store.js";
 import { expiryDate } from "./answers.js";
 import type { Identified } from "./client.js";
 import type { Context } from "./context.js";
@@ -71,4 +72,27 @@ export function useTokens(context: Context, uses: readonly NewUse[]): Promise<Re
       expireAt: expiryDate(context, token.forgetAtMs, nowMs),
     })),
   );
+}
+
+/**
+ * A batch by a one-time token. The record comes first and belongs to the request, whose repeat does the rest: a batch takes several writes,
+ * and no other request could keep its promise under the same id. What is refused gives the token back.
+ */
+export async function batchByToken(
+  context: Context,
+  { token, request, batch, nowMs }: InsertBatch,
+  insert: () => Promise<InsertBatchResult>,
+): Promise<InsertBatchResult> {
+  if (token === undefined) return insert();
+  const requestHash = request?.hash;
+  const use = { token, runId: batch.id, isCached: true, requestHash, nowMs };
+  if ((await useTokens(context, [use])).size > 0) {
+    const record = (await context.tokenUses.findByIds([token.hash])).get(token.hash);
+    if (requestHash === undefined || record?.request !== requestHash) return { kind: "tokenUsed" };
+  }
+  const result = await insert();
+  if (result.kind === "queueFull") {
+    await context.tokenUses.deleteMany({ _id: token.hash, request: requestHash });
+  }
+  return result;
 }
