@@ -139,7 +139,7 @@ export function batchRunId(environment: string, requestId: string, index: number
   if (timeMs !== undefined) {
     writeTime(bytes, timeMs);
   }
-  new DataView(bytes.buffer).setUint32(ID_BYTES - INDEX_BYTES, index);
+  new DataView(bytes.buffer, bytes.byteOffset).setUint32(ID_BYTES - INDEX_BYTES, index);
   return encodeId("run", bytes);
 }
 
@@ -198,7 +198,10 @@ export function newUuid(nowMs: number, random10: Uint8Array): string {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
-/** JSON of an array keeps its parts apart, whatever they contain. Hashing in one call takes a third of what a Hash object does. */
+/**
+ * JSON of an array keeps its parts apart, whatever they contain. Hashing in one call takes a third of what a Hash object does. The bytes are
+ * copied, as those of a Buffer lie in a pool that others write to.
+ */
 function hashBytes(parts: readonly (string | number)[]): Uint8Array {
-  return Buffer.from(hash("sha256", JSON.stringify(parts), "hex").slice(0, ID_BYTES * 2), "hex");
+  return new Uint8Array(Buffer.from(hash("sha256", JSON.stringify(parts), "hex").slice(0, ID_BYTES * 2), "hex"));
 }
