@@ -113,6 +113,22 @@ test("TAW-3, RES-5, RES-8: a failed child is a value, rebuilt by kind; undefined
   ]);
 });
 
+test("TAW-2, PAY-7: an output of any size comes to the run that waits for it", async (t) => {
+  const world = await startSdkWorld(t);
+  const fill = task({ id: "fill", run: (bytes: number) => "x".repeat(bytes) });
+  const parent = task({
+    id: "parent",
+    run: async () => {
+      const sizes: number[] = [];
+      for (const bytes of [60_000, 100_000, 700_000]) sizes.push((await fill.triggerAndWait(bytes).unwrap()).length);
+      return sizes;
+    },
+  });
+  await world.worker({ tasks: [parent, fill] });
+  const handle = await world.as(() => parent.trigger());
+  t.deepEqual(await outputOf(world, handle), [60_000, 100_000, 700_000]);
+});
+
 test("RES-4: unwrap of a failed child throws a SubtaskUnwrapError that names task, run and cause", async (t) => {
   const world = await startSdkWorld(t);
   const child = task({

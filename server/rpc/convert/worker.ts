@@ -266,7 +266,8 @@ function isLarge(outcome: WaitOutcome): boolean {
   return output !== undefined && isReference(output);
 }
 
-function wireOutcomeOf(outcome: WaitOutcome): MessageInitShape<typeof WaitOutcomeSchema> {
+/** Undefined for an output that is kept outside of the run: the worker asks, and is given a URL for it. */
+function wireOutcomeOf(outcome: WaitOutcome): MessageInitShape<typeof WaitOutcomeSchema> | undefined {
   if (outcome.kind === "token") {
     const { waitpoint } = outcome;
     const ended = {
@@ -277,12 +278,14 @@ function wireOutcomeOf(outcome: WaitOutcome): MessageInitShape<typeof WaitOutcom
     };
     return { outcome: { case: "token", value: ended } };
   }
-  const { run, output, failure } = outcome.result;
+  const { run, output: bytes, failure } = outcome.result;
+  const output = bytes === undefined ? undefined : fromBinary(PayloadSchema, bytes);
+  if (output?.data.case === "reference") return undefined;
   const value = {
     runId: run.id,
     taskId: run.taskId,
     status: wireStatus(run.status),
-    output: output === undefined ? undefined : fromBinary(PayloadSchema, output),
+    output,
     error: failure === undefined || run.status === "COMPLETED" ? undefined : wireFailure(failure),
   };
   return { outcome: { case: "run", value } };
