@@ -28,6 +28,7 @@ export function answerObject(deps: ObjectsDeps, request: HttpRequest, response: 
   if (!path.startsWith(PAYLOADS_PATH)) return false;
   const method = request.method === "HEAD" ? "GET" : request.method;
   if (method !== "GET" && method !== "PUT") {
+    stopReading(request, response);
     response.setHeader("allow", "GET, HEAD, PUT");
     refuse(request, response, 405, "unimplemented", "A URL of a payload is for GET, or for PUT");
     return true;
@@ -35,6 +36,7 @@ export function answerObject(deps: ObjectsDeps, request: HttpRequest, response: 
   const query = new URLSearchParams(request.url?.split("?")[1] ?? "");
   const opened = deps.urls.open(method, path, query);
   if ("refusal" in opened) {
+    if (method === "PUT") stopReading(request, response);
     refuse(request, response, 403, "permission_denied", REFUSALS[opened.refusal]);
     return true;
   }
@@ -45,6 +47,7 @@ export function answerObject(deps: ObjectsDeps, request: HttpRequest, response: 
       response.destroy();
       return;
     }
+    if (method === "PUT") stopReading(request, response);
     deps.onUnavailable(error);
     response.setHeader("retry-after", "1");
     refuse(request, response, 503, "unavailable", "The payload store cannot be reached at the moment");

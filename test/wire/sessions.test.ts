@@ -258,23 +258,6 @@ test("a stopping server answers the reports that it has, sends its workers elsew
   await stopped;
 });
 
-test("waits and changes of metadata are refused clearly by this version", async (t) => {
-  const api = await startApi(t);
-  const worker = await api.worker({ tasks: ["hello"] });
-  const runId = await api.triggered("hello");
-  const { lease } = await worker.begin();
-  worker.send({
-    metadata: [
-      { runId, attempt: 1, firstSequence: 1n, operations: [{ operation: { case: "deleteKey", value: "a" } }] },
-    ],
-  });
-  await worker.heartbeat();
-  worker.send({ waiting: [{ lease, waitingFor: { waitpoint: { case: "runId", value: runId } } }] });
-  const { error } = await worker.end();
-  t.like(error === undefined ? {} : refusalOf(error), { code: "INVALID_ARGUMENT", reason: "INVALID_REQUEST" });
-  t.is(await api.status(runId), "EXECUTING");
-});
-
 // ── a session that counts messages ───────────────────────────────────────────────────────────────────────────────────────────────
 
 interface Seen {
