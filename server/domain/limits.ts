@@ -27,6 +27,12 @@ export interface Limits {
   readonly batchIdleMs: number;
   /** MET-2: bytes of JSON. Default 256 KB. */
   readonly metadataBytesMax: number;
+  /** RUN-27: bytes of JSON of one chunk of a stream. Default 512 KB, as much as is kept with a run elsewhere. */
+  readonly streamChunkBytesMax: number;
+  /** RUN-27: chunks of all streams of one run. Default 100,000: an hour at 28 a second. */
+  readonly streamChunksMax: number;
+  /** RUN-27: bytes of all chunks of one run. Default 64 MB. */
+  readonly streamBytesMax: number;
   /** TAG-1: tags of one run. Default 10. */
   readonly tagsMax: number;
   /** TAG-1: code points of one tag. Default 128. */
@@ -116,6 +122,9 @@ export const defaultLimits: Limits = {
   batchPayloadBytesMax: MIB,
   batchIdleMs: 30 * MINUTE_MS,
   metadataBytesMax: 256 * KIB,
+  streamChunkBytesMax: 512 * KIB,
+  streamChunksMax: 100_000,
+  streamBytesMax: 64 * MIB,
   tagsMax: 10,
   tagLengthMax: 128,
   idempotencyKeyLengthMax: 2_048,

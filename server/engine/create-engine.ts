@@ -25,6 +25,7 @@ import { createUpdateMetadata } from "./producers/update-metadata.js";
 import { createWaitpoints } from "./producers/waitpoints.js";
 import { watchRun } from "./producers/watch.js";
 import { watchRuns } from "./producers/watch-runs.js";
+import { watchRunWithStreams } from "./producers/watch-streams.js";
 import { createTaskRegistry } from "./task-registry.js";
 import { createWakes } from "./wakes.js";
 import { createWatchHub } from "./watch-hub.js";
@@ -54,6 +55,8 @@ export function createEngine(parts: EngineParts): Engine {
     listBatchResults: (params) => listBatchResults(deps, params),
     retrieveRun: (environment, runId) => retrieveRun(deps, environment, runId),
     listRuns: (params) => listRuns(deps, params),
+    watchRunWithStreams: (params) =>
+      watchRunWithStreams(deps, hub, { ...params, signal: AbortSignal.any([params.signal, watching.signal]) }),
     watchRun: (params) => watchRun(deps, hub, { ...params, signal: AbortSignal.any([params.signal, watching.signal]) }),
     watchRuns: (params) =>
       watchRuns(deps, hub, { ...params, signal: AbortSignal.any([params.signal, watching.signal]) }),

@@ -16,6 +16,7 @@ import type { LargeData, PayloadInput } from "../domain/payload.js";
 import type { ObjectReference } from "../domain/payload-object.js";
 import type { RunState, TriggerFunction } from "../domain/run.js";
 import type { AttemptRef } from "../domain/run-change.js";
+import type { StreamChunk } from "../domain/run-streams.js";
 import type { SessionRecord } from "../domain/session.js";
 import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
 import type { TokenCaller } from "../domain/token-caller.js";
@@ -217,6 +218,15 @@ export interface WatchRunsParams {
   readonly signal: AbortSignal;
 }
 
+export interface WatchStreamsParams {
+  readonly environment: string;
+  readonly runId: string;
+  readonly stopOnCompletion: boolean;
+  /** Position of the last chunk that is known; 0: none is. */
+  readonly afterChunk: number;
+  readonly signal: AbortSignal;
+}
+
 export interface UpdateMetadataParams {
   readonly environment: string;
   readonly runId: string;
@@ -229,6 +239,11 @@ export interface UpdateMetadataParams {
 }
 
 /** Changes that a run makes from inside, of itself and its ancestors (MET-7), numbered within the attempt. */
+/** What a run does to metadata, and what it publishes beside them (RUN-27). */
+export type ReportedOperation =
+  | MetadataOperation
+  | { readonly kind: "publish"; readonly key: string; readonly json: string };
+
 export interface MetadataReport {
   readonly runId: string;
   readonly attempt: number;
@@ -236,7 +251,7 @@ export interface MetadataReport {
   readonly operations: readonly {
     readonly target: "self" | "parent" | "root";
     /** An error: what could not be read of it; it counts as refused. */
-    readonly operation: MetadataOperation | AppError;
+    readonly operation: ReportedOperation | AppError;
   }[];
 }
 
@@ -288,6 +303,8 @@ export interface Engine {
    * Runs that have all of some tags, or that a batch made: those that exist, new ones, and the newest state after every change (RUN-24).
    * Ends when `signal` aborts. Reasons: BATCH_NOT_FOUND.
    */
+  /** {@link watchRun} with what the run publishes: chunks behind `afterChunk`, all of them before the final state (RUN-27). */
+  watchRunWithStreams(params: WatchStreamsParams): AsyncIterable<RunDetail | readonly StreamChunk[]>;
   watchRuns(params: WatchRunsParams): AsyncIterable<RunDetail>;
   /** Final runs are left alone (CAN-1). Reasons: RUN_NOT_FOUND. */
   cancelRun(environment: string, runId: string, reason: string | undefined): Promise<RunState>;

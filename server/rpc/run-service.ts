@@ -26,7 +26,7 @@ import { type AppError, invalidRequest, isAppError } from "../domain/error.js";
 import type { RunState } from "../domain/run.js";
 import type { RelatedRun, RunDetail, TriggerItem, TriggerOutcome } from "../engine/engine.js";
 import { baseOf, principalOf } from "./call-scope.js";
-import { operationsOfWire } from "./convert/metadata.js";
+import { operationsOfWire, wireChunk } from "./convert/metadata.js";
 import { wireRun, wireRunListItem } from "./convert/run.js";
 import { createdFromOf, filterOf, type RunPlace, runPlaceOf } from "./convert/run-filter.js";
 import { fieldsToSkip, withoutFields } from "./convert/skip-fields.js";
@@ -118,16 +118,23 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
       };
     },
 
-    async *watchRun({ runId, keepOpen, skipFields }, context) {
+    async *watchRun({ runId, keepOpen, skipFields, withStreams, afterChunk }, context) {
       const principal = principalOf(context);
       const skipped = fieldsToSkip(skipFields);
       const { environment } = principal;
       const grant = grantRead(principal, runId);
       if (grant === "dependsOnRun") await readable(principal, runId, () => engine.retrieveRun(environment, runId));
       const signal = AbortSignal.any([context.signal, deps.stopping]);
-      const states = engine.watchRun({ environment, runId, stopOnCompletion: !keepOpen, signal });
-      for await (const detail of states) {
-        const run = await urls.fill(wireRun(shownTo(principal, detail), clock.nowMs()), baseOf(context));
+      const watched = { environment, runId, stopOnCompletion: !keepOpen, signal };
+      const news = withStreams
+        ? engine.watchRunWithStreams({ ...watched, afterChunk: Number(afterChunk) })
+        : engine.watchRun(watched);
+      for await (const item of news) {
+        if (!("run" in item)) {
+          yield { chunks: item.map(wireChunk) };
+          continue;
+        }
+        const run = await urls.fill(wireRun(shownTo(principal, item), clock.nowMs()), baseOf(context));
         yield { run: withoutFields(run, skipped) };
       }
       if (deps.stopping.aborted) throw stoppingError();

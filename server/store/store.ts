@@ -18,6 +18,7 @@ import type { AttemptSummary, RunState } from "../domain/run.js";
 import type { AttemptRef, Refusal, RunChange } from "../domain/run-change.js";
 import type { RunPlace } from "../domain/run-machine.js";
 import type { RunStatus } from "../domain/run-status.js";
+import type { PublishParams, StreamChunk, StreamRefusal } from "../domain/run-streams.js";
 import type { SecretKeyRecord } from "../domain/secret-key.js";
 import type { SessionRecord } from "../domain/session.js";
 import type { QueueDeclaration, TaskDeclaration, TaskRecord } from "../domain/task.js";
@@ -105,6 +106,19 @@ export interface Store {
    * however often they come: the target remembers the last number of each source with the change. Several items of one run apply in order.
    */
   changeMetadata(items: readonly ChangeMetadata[]): Promise<readonly ChangeMetadataResult[]>;
+  /**
+   * Adds chunks to the streams of live runs, behind all that are there; a chunk of a source is added once, however often it comes. Several items
+   * of one run apply in order. The run itself does not change.
+   */
+  appendStreams(items: readonly AppendStream[]): Promise<readonly AppendStreamResult[]>;
+  /** The next chunks behind a position (0: from the first), in order; at most `limit` and about `bytesMax` of JSON. Empty: there is none. */
+  readStream(query: {
+    readonly environment: string;
+    readonly runId: string;
+    readonly after: number;
+    readonly limit: number;
+    readonly bytesMax: number;
+  }): Promise<readonly StreamChunk[]>;
 
   /** Runs that a duty has to look at, oldest first, at most `limit`; the guard of the change decides again. */
   findRuns(query: FindRuns): Promise<readonly RunState[]>;
@@ -521,6 +535,21 @@ export type ChangeResult =
     }
   /** `run`: its present state; undefined where the run is unknown. */
   | { readonly kind: "refused"; readonly refusal: Refusal | "unknown"; readonly run: RunState | undefined };
+
+export interface AppendStream extends Omit<PublishParams, "appliedUpTo"> {
+  readonly environment: string;
+  /** The run whose streams they are. */
+  readonly runId: string;
+  /** Who numbers them. */
+  readonly source: string;
+  readonly nowMs: number;
+}
+
+export interface AppendStreamResult {
+  readonly isChanged: boolean;
+  /** Why the last of the refused ones was. */
+  readonly refusal: StreamRefusal | undefined;
+}
 
 export interface ChangeMetadata {
   readonly environment: string;

@@ -45,6 +45,7 @@ export function runContext(params: FixtureParams = {}): RunContext {
       current: () => ({}),
       get: () => undefined,
       change: () => undefined,
+      publish: () => Promise.resolve(),
       flush: () => Promise.resolve(),
       refresh: () => Promise.resolve(),
     },

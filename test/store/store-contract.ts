@@ -18,6 +18,7 @@ import { objectPromises } from "./object-promises.js";
 import { queuePromises } from "./queue-promises.js";
 import { secretKeyPromises } from "./secret-key-promises.js";
 import { sessionPromises } from "./session-promises.js";
+import { streamPromises } from "./stream-promises.js";
 import { tokenPromises } from "./token-promises.js";
 import { waitPromises } from "./wait-promises.js";
 import { World } from "./world.js";
@@ -52,6 +53,7 @@ export function storeContract(name: string, makeStore: MakeStore): void {
   if (name !== "mongo") batchPromises(promise);
   debouncePromises(promise);
   metadataPromises(promise);
+  streamPromises(promise);
   claimPromises(promise);
   queuePromises(promise);
   machinePromises(promise);

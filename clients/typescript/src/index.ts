@@ -52,7 +52,9 @@ export type { LogLevel, TaskRunContext, WaitDescription } from "./run-context.js
 export type { ListRunsOptions, QueueReference, RunFilter } from "./run-filter.js";
 export type { RunStatus, StatusHelpers } from "./run-status.js";
 export type {
+  RunPart,
   RunSubscription,
+  SingleRunSubscription,
   SkippableColumn,
   SubscribeOptions,
   SubscribeToRunsOptions,

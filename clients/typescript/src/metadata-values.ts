@@ -12,6 +12,13 @@ export type MetadataOperation =
   | { readonly kind: "remove"; readonly key: string; readonly valueJson: string }
   | { readonly kind: "increment"; readonly key: string; readonly amount: number };
 
+/** A chunk of a stream: it travels like an operation, and changes no metadata (RUN-27). */
+export interface StreamPublication {
+  readonly kind: "publish";
+  readonly key: string;
+  readonly valueJson: string;
+}
+
 /** JSON values only. */
 export interface MetadataObject {
   readonly [name: string]: unknown;

@@ -27,6 +27,13 @@ export interface MetadataUpdater<Self> {
   increment(key: string, amount?: number): Self;
   /** Subtracts from a number, 1 unless told; what is no number counts as 0. */
   decrement(key: string, amount?: number): Self;
+  /**
+   * Publishes what an iterable gives as chunks of the stream `key`, each as JSON, for whoever follows the run by
+   * `runs.subscribeToRun(id).withStreams()`, and gives the same items back. It is read whether or not somebody reads what is given back; a run
+   * that ends before publishes no more. At most 524,288 bytes a chunk, 100,000 chunks and 64 MB a run; what is more is logged and not
+   * published. The name `run` is taken.
+   */
+  stream<T>(key: string, items: Iterable<T> | AsyncIterable<T>): AsyncIterable<T>;
 }
 
 /** Metadata of an ancestor: it can be changed, not read. */
@@ -76,7 +83,61 @@ function updater<Self>(target: MetadataTarget, self: () => Self): MetadataUpdate
     append: (key, value) => keyed(key, () => ({ kind: "append", key, valueJson: jsonOf(value) ?? "null" })),
     remove: (key, value) => keyed(key, () => ({ kind: "remove", key, valueJson: jsonOf(value) ?? "null" })),
     increment: (key, amount = 1) => keyed(key, () => ({ kind: "increment", key, amount: finite(amount) })),
+    stream: (key, items) =>
+      published(key, items, async (valueJson) => {
+        const run = currentRun();
+        if (run?.isActive() === true) await run.metadata.publish(target, key, valueJson);
+      }),
     decrement: (key, amount = 1) => keyed(key, () => ({ kind: "increment", key, amount: -finite(amount) })),
+  };
+}
+
+/** The same items, each published when it is read from the source. */
+function published<T>(
+  key: string,
+  items: Iterable<T> | AsyncIterable<T>,
+  publish: (json: string) => Promise<void>,
+): AsyncIterable<T> {
+  checkKey(key);
+  if (key === "run") throw new MetadataError('A stream cannot have the name "run"');
+  const read: { readonly item: T }[] = [];
+  let end: { readonly error?: unknown } | undefined;
+  let waiting: (() => void)[] = [];
+  const wake = (): void => {
+    const woken = waiting;
+    waiting = [];
+    for (const resolve of woken) resolve();
+  };
+  const pump = async (): Promise<void> => {
+    for await (const item of items) {
+      read.push({ item });
+      wake();
+      await publish(jsonOf(item) ?? "null");
+    }
+  };
+  // What the source throws is for whoever reads.
+  const ended = (how: { readonly error?: unknown }): void => {
+    end = how;
+    wake();
+  };
+  pump().then(
+    () => ended({}),
+    (error: unknown) => ended({ error }),
+  );
+  return {
+    async *[Symbol.asyncIterator]() {
+      for (let next = 0; ; ) {
+        for (; next < read.length; next += 1) {
+          const box = read[next];
+          if (box !== undefined) yield box.item;
+        }
+        if (end !== undefined) break;
+        await new Promise<void>((resolve) => {
+          waiting.push(resolve);
+        });
+      }
+      if ("error" in end) throw end.error;
+    },
   };
 }
 

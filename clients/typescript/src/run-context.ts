@@ -89,6 +89,8 @@ export interface RunMetadataAccess {
   get(key: string): unknown;
   /** Acts on the local copy at once and is sent soon. What makes no sense with what is there is logged and not sent. */
   change(target: MetadataTarget, operation: MetadataOperation): void;
+  /** Takes a chunk of a stream, to be sent at once. Resolves when there is room for more. */
+  publish(target: MetadataTarget, key: string, valueJson: string): Promise<void>;
   /** Resolves when everything so far is recorded or refused. */
   flush(): Promise<void>;
   /** Takes what is read, with what is changed meanwhile on top. @param read gives JSON text; empty: there is none. */

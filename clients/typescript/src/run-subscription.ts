@@ -6,7 +6,7 @@ import { callError, isWorthAnotherTry } from "./convert/error.js";
 import { runData } from "./convert/run.js";
 import { parseDuration } from "./duration.js";
 import { AbortError } from "./errors.js";
-import type { Run as WireRun } from "./gen/hairtrigger/v1/run_pb.js";
+import type { StreamChunk as WireChunk, Run as WireRun } from "./gen/hairtrigger/v1/run_pb.js";
 import type { WatchRunsRequest } from "./gen/hairtrigger/v1/run_service_pb.js";
 import { type Fetched, withData } from "./large-data.js";
 import type { RequestOptions } from "./request-options.js";
@@ -52,6 +52,23 @@ export interface RunSubscription<TPayload, TOutput> extends AsyncIterable<RunDat
   unsubscribe(): void;
 }
 
+/** Chunks by the name of their stream, whatever those names are. */
+export type StreamChunks = Readonly<Record<string, unknown>>;
+
+/** A state of the run, or a chunk of one of its streams. */
+export type RunPart<TStreams extends StreamChunks, TPayload, TOutput> =
+  | { readonly type: "run"; readonly run: RunData<TPayload, TOutput> }
+  | { [K in keyof TStreams & string]: { readonly type: K; readonly chunk: TStreams[K] } }[keyof TStreams & string];
+
+/** The states of one run, and what it publishes. */
+export interface SingleRunSubscription<TPayload, TOutput> extends RunSubscription<TPayload, TOutput> {
+  /**
+   * States and, in between, what the run published by `metadata.stream`: chunks of a stream in order, from the first on, all of them before the
+   * final state. They are kept until 24 h after the run finished. Nothing checks that chunks are of the given types.
+   */
+  withStreams<TStreams extends StreamChunks = StreamChunks>(): AsyncIterable<RunPart<TStreams, TPayload, TOutput>>;
+}
+
 /** Options of a subscription to many runs. */
 export type SubscribeToRunsOptions = Omit<SubscribeOptions, "stopOnCompletion">;
 
@@ -65,12 +82,31 @@ export function subscribe(
   runId: string,
   options: SubscribeOptions,
   requestOptions: RequestOptions | undefined,
-): RunSubscription<UntypedValue, UntypedValue> {
+): SingleRunSubscription<UntypedValue, UntypedValue> {
   const isKept = options.stopOnCompletion === false;
-  return subscription(options, requestOptions, () => ({
-    open: ({ runs }, call) => runs.watchRun({ runId, keepOpen: isKept, skipFields: skipFields(options) }, call),
-    isEnd: (state) => !isKept && isFinal(state.status),
-  }));
+  const source = (withStreams: boolean): Source => {
+    let afterChunk = 0n;
+    return {
+      open: ({ runs }, call) =>
+        runs.watchRun({ runId, keepOpen: isKept, skipFields: skipFields(options), withStreams, afterChunk }, call),
+      isEnd: (state) => !isKept && isFinal(state.status),
+      sawChunk: (position) => {
+        afterChunk = position;
+      },
+    };
+  };
+  const { watched, ...states } = subscription(options, requestOptions, () => source(false));
+  return {
+    ...states,
+    withStreams<TStreams extends StreamChunks>(): AsyncIterable<RunPart<TStreams, UntypedValue, UntypedValue>> {
+      return {
+        async *[Symbol.asyncIterator]() {
+          // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the caller says what the run publishes
+          for await (const part of watched(source(true))) yield part as RunPart<TStreams, UntypedValue, UntypedValue>;
+        },
+      };
+    },
+  };
 }
 
 /** As {@link subscribe}, for the runs that have all of these tags. */
@@ -136,7 +172,9 @@ interface Source {
   readonly open: (
     services: ReturnType<typeof connectionTo>,
     call: { readonly signal: AbortSignal; readonly headers: ReturnType<typeof callHeaders> },
-  ) => AsyncIterable<{ readonly run?: WireRun | undefined }>;
+  ) => AsyncIterable<{ readonly run?: WireRun | undefined; readonly chunks?: readonly WireChunk[] }>;
+  /** A new connection begins behind this chunk. */
+  readonly sawChunk?: (position: bigint) => void;
   /** The subscription ends after this state. */
   readonly isEnd: (state: RunData<UntypedValue, UntypedValue>) => boolean;
 }
@@ -146,15 +184,21 @@ function subscription(
   options: SubscribeToRunsOptions,
   requestOptions: RequestOptions | undefined,
   sourceOf: () => Source,
-): RunSubscription<UntypedValue, UntypedValue> {
+): RunSubscription<UntypedValue, UntypedValue> & {
+  readonly watched: (source: Source) => AsyncIterable<RunPart<StreamChunks, UntypedValue, UntypedValue>>;
+} {
   const unsubscribed = new AbortController();
   // Now, while the caller's scope is known; the loop may run elsewhere.
   const settings = settingsOrError(requestOptions);
+  const watched = (source: Source): AsyncIterable<RunPart<StreamChunks, UntypedValue, UntypedValue>> => {
+    if (settings instanceof Error) throw settings;
+    return parts({ source, options, settings, unsubscribed: unsubscribed.signal });
+  };
   return {
     unsubscribe: () => unsubscribed.abort(),
+    watched,
     async *[Symbol.asyncIterator]() {
-      if (settings instanceof Error) throw settings;
-      yield* states({ source: sourceOf(), options, settings, unsubscribed: unsubscribed.signal });
+      for await (const part of watched(sourceOf())) if ("run" in part) yield part.run;
     },
   };
 }
@@ -174,7 +218,9 @@ interface Watch {
   readonly unsubscribed: AbortSignal;
 }
 
-async function* states(watch: Watch): AsyncGenerator<RunData<UntypedValue, UntypedValue>, void, undefined> {
+async function* parts(
+  watch: Watch,
+): AsyncGenerator<RunPart<StreamChunks, UntypedValue, UntypedValue>, void, undefined> {
   const { source, options, settings, unsubscribed } = watch;
   const policy = requestRetryPolicy(settings.options.retry);
   const shown = createShown();
@@ -185,12 +231,17 @@ async function* states(watch: Watch): AsyncGenerator<RunData<UntypedValue, Untyp
     const signal = AbortSignal.any(signals);
     const headers = callHeaders(settings.accessToken, settings.options.additionalHeaders);
     try {
-      for await (const { run } of source.open(connectionTo(settings.baseURL), { signal, headers })) {
+      for await (const { run, chunks = [] } of source.open(connectionTo(settings.baseURL), { signal, headers })) {
         failures = 0;
+        for (const { position, key, chunkJson } of chunks) {
+          source.sawChunk?.(position);
+          const chunk: unknown = JSON.parse(chunkJson);
+          yield { type: key, chunk };
+        }
         if (run === undefined) continue;
         const state = runData(await withData(run, fetched, signal));
         // After a new connection the server begins with the present states, which may be known.
-        if (shown.isNews(state)) yield state;
+        if (shown.isNews(state)) yield { type: "run", run: state };
         if (source.isEnd(state)) return;
       }
     } catch (thrown) {

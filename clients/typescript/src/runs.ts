@@ -21,6 +21,7 @@ import type { ListRunsOptions } from "./run-filter.js";
 import { isFinal } from "./run-status.js";
 import {
   type RunSubscription,
+  type SingleRunSubscription,
   type SubscribeOptions,
   type SubscribeToRunsOptions,
   type SubscribeToTagOptions,
@@ -255,22 +256,22 @@ function subscribeToRun<H extends AnyRunHandle>(
   handle: H,
   options?: SubscribeOptions,
   requestOptions?: RequestOptions,
-): RunSubscription<HandlePayload<H>, HandleOutput<H>>;
+): SingleRunSubscription<HandlePayload<H>, HandleOutput<H>>;
 function subscribeToRun(
   run: RunReference,
   options?: SubscribeOptions,
   requestOptions?: RequestOptions,
-): RunSubscription<UntypedValue, UntypedValue>;
+): SingleRunSubscription<UntypedValue, UntypedValue>;
 function subscribeToRun<T extends AnyTask>(
   run: RunReference,
   options?: SubscribeOptions,
   requestOptions?: RequestOptions,
-): RunSubscription<TaskPayload<T>, TaskOutput<T>>;
+): SingleRunSubscription<TaskPayload<T>, TaskOutput<T>>;
 function subscribeToRun(
   run: RunReference,
   options: SubscribeOptions = {},
   requestOptions?: RequestOptions,
-): RunSubscription<UntypedValue, UntypedValue> {
+): SingleRunSubscription<UntypedValue, UntypedValue> {
   return subscribe(idOf(run), options, requestOptions);
 }
 

@@ -5,9 +5,9 @@
 import { type AppError, isAppError, runNotFound, staleLease } from "../../domain/error.js";
 import type { MetadataOperation } from "../../domain/metadata-operations.js";
 import type { RunState } from "../../domain/run.js";
-import type { ChangeMetadata } from "../../store/store.js";
+import type { AppendStream, ChangeMetadata } from "../../store/store.js";
 import type { EngineDeps, MetadataReport } from "../engine.js";
-import { metadataRefusal } from "../metadata-refusal.js";
+import { metadataRefusal, streamRefusal } from "../metadata-refusal.js";
 import { emitChanged } from "../moved.js";
 
 interface Reporter {
@@ -39,6 +39,19 @@ export async function applyMetadataReports(
     errors[index] = metadataRefusal(item, result) ?? errors[index];
     if (result.kind === "applied" && result.isChanged) emitChanged(deps, result.run);
   });
+  const published = reports.flatMap((report, index) => {
+    const run = runs[index];
+    if (run === undefined) return [];
+    return publishedBy(deps, { report, run, reporter, nowMs }).map((item) => ({ index, item }));
+  });
+  if (published.length === 0) return errors;
+  const appended = await deps.store.appendStreams(published.map(({ item }) => item));
+  published.forEach(({ index, item }, position) => {
+    const { isChanged, refusal } = appended[position] ?? { isChanged: false, refusal: undefined };
+    errors[index] = streamRefusal(item.runId, refusal) ?? errors[index];
+    // The run is as it was; whoever watches its streams looks again.
+    if (isChanged) deps.signals.publish([{ kind: "changed", environment, runId: item.runId, version: 0 }]);
+  });
   return errors;
 }
 
@@ -69,7 +82,8 @@ function itemsOf(deps: EngineDeps, { report, run, reporter, nowMs }: Asked): rea
     const targetId = targetOf(run, target);
     const numbered = byRun.get(targetId) ?? [];
     byRun.set(targetId, numbered);
-    if (!isAppError(operation)) numbered.push({ sequence: firstSequence + index, operation });
+    if (isAppError(operation) || operation.kind === "publish") return;
+    numbered.push({ sequence: firstSequence + index, operation });
   });
   // An attempt that is over changes nobody; what it changed before is settled.
   const isOver = !holds(run, report, sessionId);
@@ -86,6 +100,41 @@ function itemsOf(deps: EngineDeps, { report, run, reporter, nowMs }: Asked): rea
         attempt: isSelf ? { sessionId, number } : undefined,
         isWhole: false,
         bytesMax: deps.limits.metadataBytesMax,
+        nowMs,
+      },
+    ];
+  });
+}
+
+/** The same for what is published. */
+function publishedBy(deps: EngineDeps, { report, run, reporter, nowMs }: Asked): readonly AppendStream[] {
+  const { runId, attempt: number, firstSequence, operations } = report;
+  const { environment, sessionId } = reporter;
+  const { limits } = deps;
+  const byRun = new Map<string, AppendStream["chunks"][number][]>();
+  operations.forEach(({ target, operation }, index) => {
+    if (isAppError(operation) || operation.kind !== "publish") return;
+    const targetId = targetOf(run, target);
+    const chunks = byRun.get(targetId) ?? [];
+    byRun.set(targetId, chunks);
+    chunks.push({ sequence: firstSequence + index, key: operation.key, json: operation.json });
+  });
+  const isOver = !holds(run, report, sessionId);
+  return [...byRun].flatMap(([targetId, chunks]): readonly AppendStream[] => {
+    const isSelf = targetId === runId;
+    if (isOver && !isSelf) return [];
+    return [
+      {
+        environment,
+        runId: targetId,
+        source: `${runId}:${number}:${sessionId}`,
+        chunks,
+        attempt: isSelf ? { sessionId, number } : undefined,
+        bounds: {
+          chunkBytesMax: limits.streamChunkBytesMax,
+          chunksMax: limits.streamChunksMax,
+          bytesMax: limits.streamBytesMax,
+        },
         nowMs,
       },
     ];

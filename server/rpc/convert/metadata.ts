@@ -1,20 +1,36 @@
 /** Changes of metadata: messages ⇄ what the engine takes. */
 
 import { create } from "@bufbuild/protobuf";
-import { MetadataTarget, type MetadataOperation as WireOperation } from "#proto/hairtrigger/v1/run_pb.js";
+import {
+  MetadataTarget,
+  StreamChunkSchema,
+  type StreamChunk as WireChunk,
+  type MetadataOperation as WireOperation,
+} from "#proto/hairtrigger/v1/run_pb.js";
 import {
   type MetadataAcknowledgement,
   MetadataAcknowledgementSchema,
   type MetadataOperations,
 } from "#proto/hairtrigger/worker/v1/worker_pb.js";
 import { type AppError, appError, isAppError } from "../../domain/error.js";
+import { jsonKind } from "../../domain/json.js";
 import type { MetadataOperation } from "../../domain/metadata-operations.js";
-import type { MetadataReport } from "../../engine/engine.js";
+import type { StreamChunk } from "../../domain/run-streams.js";
+import type { MetadataReport, ReportedOperation as Reported } from "../../engine/engine.js";
 import { statusOf } from "../error.js";
 
 type ReportedOperation = MetadataReport["operations"][number];
 
-/** An operation, or INVALID_METADATA for one that says nothing. */
+/** What a worker reports, or why it is refused. */
+function reportedOperation(wire: WireOperation): Reported | AppError {
+  if (wire.operation.case !== "publish") return operationOfWire(wire);
+  const { key, valueJson: json } = wire.operation.value;
+  if (key === "" || key === "run") return appError("INVALID_METADATA", `A stream cannot have the name "${key}"`);
+  if (jsonKind(json) === "malformed") return appError("INVALID_METADATA", `A chunk of stream ${key} is no JSON`);
+  return { kind: "publish", key, json };
+}
+
+/** An operation of metadata, or INVALID_METADATA for one that says nothing. */
 export function operationOfWire({ operation }: WireOperation): MetadataOperation | AppError {
   switch (operation.case) {
     case "set":
@@ -27,6 +43,8 @@ export function operationOfWire({ operation }: WireOperation): MetadataOperation
       return { kind: "replace", json: operation.value };
     case "increment":
       return { kind: "increment", key: operation.value.key, amount: operation.value.amount };
+    case "publish":
+      return appError("INVALID_METADATA", "Streams can only be published from inside a run");
     case undefined:
       return appError("INVALID_METADATA", "A metadata operation must say what to do, got none");
   }
@@ -55,7 +73,7 @@ export function metadataReportOf({ runId, attempt, firstSequence, operations }: 
     firstSequence: Number(firstSequence),
     operations: operations.map((operation): ReportedOperation => {
       const target = TARGETS.get(operation.target);
-      if (target !== undefined) return { target, operation: operationOfWire(operation) };
+      if (target !== undefined) return { target, operation: reportedOperation(operation) };
       const error = appError("INVALID_METADATA", `Metadata target ${operation.target} is unknown`);
       return { target: "self", operation: error };
     }),
@@ -72,4 +90,8 @@ export function metadataAcknowledgementOf(
     sequence: BigInt(firstSequence + operations.length - 1),
     ...(error === undefined ? {} : { error: statusOf(error) }),
   });
+}
+
+export function wireChunk({ position, key, json }: StreamChunk): WireChunk {
+  return create(StreamChunkSchema, { position: BigInt(position), key, chunkJson: json });
 }

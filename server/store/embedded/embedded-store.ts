@@ -162,6 +162,14 @@ class LiveStore implements EmbeddedStore {
     return this.#call("changeMetadata", items);
   }
 
+  appendStreams(items: readonly port.AppendStream[]): Promise<readonly port.AppendStreamResult[]> {
+    return this.#call("appendStreams", items);
+  }
+
+  readStream(query: Parameters<port.Store["readStream"]>[0]): ReturnType<port.Store["readStream"]> {
+    return this.#call("readStream", query);
+  }
+
   findRuns(query: port.FindRuns): ReturnType<port.Store["findRuns"]> {
     return this.#call("findRuns", query);
   }

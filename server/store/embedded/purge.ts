@@ -11,6 +11,7 @@ import { numberAt } from "./database.js";
 import { dropObjects } from "./objects.js";
 import { RUN_COLUMNS, readRun, type StoredRun } from "./run-row.js";
 import { endLingeringOfRun } from "./slots.js";
+import { purgeStreams, removeStreams } from "./streams.js";
 import { removeTag } from "./tags.js";
 import { purgeTokenUses } from "./token-uses.js";
 import { purgeWaitpoints } from "./waitpoints.js";
@@ -44,6 +45,7 @@ export function purge(context: Context, { nowMs, finishedRunsKeptMs, limit }: Pu
   }
   purgeBatches(context, { nowMs, finishedRunsKeptMs, limit });
   purgeWaitpoints(context, { nowMs, finishedRunsKeptMs, limit });
+  purgeStreams(context, nowMs, limit);
   purgeAnswers(context, nowMs, limit);
   purgeTokenUses(context, nowMs, limit);
   context.flush();
@@ -58,6 +60,7 @@ function removeRun(context: Context, stored: StoredRun): void {
   context.db.run("DELETE FROM specs WHERE run = ?", row);
   context.db.run("DELETE FROM metadata WHERE run = ?", row);
   context.db.run("DELETE FROM metadata_sources WHERE run = ?", row);
+  removeStreams(context, row);
   context.db.run("DELETE FROM results WHERE run = ?", row);
   context.db.run("DELETE FROM logs WHERE run = ?", row);
   context.db.run("DELETE FROM runs WHERE row = ?", row);

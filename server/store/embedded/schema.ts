@@ -178,8 +178,20 @@ CREATE TABLE objects (key TEXT PRIMARY KEY, run INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX objects_run ON objects (run);
 `;
 
+/** Streams of runs (RUN-27). check_ms: when to look whether its chunks can go. */
+const STREAMS = `
+CREATE TABLE streams (run INTEGER PRIMARY KEY, chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, check_ms INTEGER NOT NULL);
+CREATE INDEX streams_check ON streams (check_ms);
+CREATE TABLE stream_chunks (
+  run INTEGER NOT NULL, position INTEGER NOT NULL, key TEXT NOT NULL, json TEXT NOT NULL, PRIMARY KEY (run, position)
+);
+CREATE TABLE stream_sources (
+  run INTEGER NOT NULL, source TEXT NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (run, source)
+) WITHOUT ROWID;
+`;
+
 /** MIGRATIONS[n] leads from version n to n + 1. */
-const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS, WAITS, BATCHES, WAITPOINTS, OBJECTS];
+const MIGRATIONS: readonly string[] = [VERSION_1, WITH_TOKENS, WAITS, BATCHES, WAITPOINTS, OBJECTS, STREAMS];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 

@@ -18,6 +18,7 @@ import { readRunDetails, readRunResults, readRuns } from "./read.js";
 import { createSecretKey, listSecretKeys, readSecretKey, revokeSecretKey } from "./secret-keys.js";
 import { closeSession, keepSessions, lapseSessions, listSessions, openSession } from "./sessions.js";
 import { endLingering } from "./slots.js";
+import { appendStreams, readStream } from "./streams.js";
 import { listTasks, registerTasks } from "./tasks.js";
 import {
   endWaitpoints,
@@ -38,6 +39,7 @@ const WRITE_VERBS = {
   claimRuns,
   changeRuns,
   changeMetadata,
+  appendStreams,
   endLingering,
   appendLogs,
   openSession,
@@ -59,6 +61,7 @@ const WRITE_VERBS = {
 const READ_VERBS = {
   readRuns,
   readRunDetails,
+  readStream,
   readRunResults,
   listRuns,
   findRuns,

@@ -13,6 +13,7 @@ import type { SecretKeyDoc } from "./secret-keys.js";
 import type { SessionDoc } from "./sessions.js";
 import type { QueueDoc, Settings } from "./settings.js";
 import type { SlotsDoc } from "./slots.js";
+import type { StreamChunksDoc, StreamDoc } from "./streams.js";
 import type { TaskDoc } from "./tasks.js";
 import type { TokenUseDoc } from "./token-uses.js";
 import type { WaitpointDoc } from "./waitpoints.js";
@@ -47,6 +48,8 @@ export interface Context {
   readonly secretKeys: Table<SecretKeyDoc>;
   readonly tokenUses: Table<TokenUseDoc>;
   readonly metadataSources: Table<MetadataSourceDoc>;
+  readonly streams: Table<StreamDoc>;
+  readonly streamChunks: Table<StreamChunksDoc>;
   readonly queues: Table<QueueDoc>;
   readonly slots: Table<SlotsDoc>;
   readonly heads: Table<HeadDoc>;

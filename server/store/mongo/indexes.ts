@@ -48,6 +48,8 @@ export async function createIndexes(context: Context): Promise<void> {
     context.keys.createIndexes([TTL, { name: "until", key: { untilMs: 1 } }]),
     context.answers.createIndexes([TTL, { name: "until", key: { untilMs: 1 } }]),
     context.metadataSources.createIndexes([TTL]),
+    context.streams.createIndexes([{ name: "check", key: { checkAtMs: 1 } }]),
+    context.streamChunks.createIndexes([{ name: "source", key: { runId: 1, source: 1, last: -1 } }]),
     context.waitpoints.createIndexes([
       having("dueMs", { dueMs: 1 }, "due"),
       having("owes", { owes: 1 }, "owes"),

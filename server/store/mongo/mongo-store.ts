@@ -38,6 +38,7 @@ import { createServers } from "./servers.js";
 import { closeSession, keepSessions, lapseSessions, listSessions, openSession, type SessionDoc } from "./sessions.js";
 import { type QueueDoc, Settings } from "./settings.js";
 import type { SlotsDoc } from "./slots.js";
+import { appendStreams, readStream, type StreamChunksDoc, type StreamDoc } from "./streams.js";
 import { listTasks, registerTasks, type TaskDoc } from "./tasks.js";
 import { batchByToken, type TokenUseDoc } from "./token-uses.js";
 import {
@@ -128,6 +129,8 @@ class LiveStore implements MongoStore {
       keys: client.table<KeyDoc>("keys"),
       answers: client.table<AnswerDoc>("requests"),
       metadataSources: client.table<MetadataSourceDoc>("metadata_sources"),
+      streams: client.table<StreamDoc>("streams"),
+      streamChunks: client.table<StreamChunksDoc>("stream_chunks"),
       secretKeys: client.table<SecretKeyDoc>("secret_keys"),
       tokenUses: client.table<TokenUseDoc>("token_uses"),
       waitpoints: client.table<WaitpointDoc>("waitpoints"),
@@ -281,6 +284,14 @@ class LiveStore implements MongoStore {
 
   endLingering(which: port.EndLingering): Promise<number> {
     return this.#call((context) => endLingering(context, which));
+  }
+
+  appendStreams(items: readonly port.AppendStream[]): Promise<readonly port.AppendStreamResult[]> {
+    return this.#call((context) => appendStreams(context, items));
+  }
+
+  readStream(query: Parameters<port.Store["readStream"]>[0]): ReturnType<port.Store["readStream"]> {
+    return this.#call((context) => readStream(context, query));
   }
 
   appendLogs(entries: readonly port.AppendLogs[]): Promise<void> {

@@ -12,6 +12,7 @@ import type { HeadDoc } from "./heads.js";
 import type { KeyDoc } from "./keys.js";
 import { partitionOf, type RunDoc, readState, slotHolder, WITHOUT_BODIES } from "./run-doc.js";
 import { freeSlots, type SlotsDoc } from "./slots.js";
+import { purgeStreams } from "./streams.js";
 import type { TokenUseDoc } from "./token-uses.js";
 import { purgeWaitpoints } from "./waitpoints.js";
 
@@ -30,6 +31,7 @@ export async function purge(context: Context, cursor: PurgeCursor, params: Purge
   const { nowMs, limit } = params;
   const purged = await purgeRuns(context, params);
   await purgeWaitpoints(context, params);
+  await purgeStreams(context, nowMs, limit);
   await purgeAnswers(context, nowMs, limit);
   await purgeTokenUses(context, nowMs, limit);
   await purgeKeys(context, nowMs - KEY_LATER_MS, limit);

@@ -1,5 +1,5 @@
 /** Metadata inside a run (section 16). */
-import { metadata, task, tasks } from "@hairtrigger/sdk";
+import { metadata, runs, task, tasks } from "@hairtrigger/sdk";
 import test from "ava";
 import { gate, startSdkWorld, turns, until } from "../../support/sdk-world.js";
 
@@ -243,7 +243,8 @@ export function registerMetadata(): void {
     });
     const topWorker = await world.worker({ tasks: [top, large] });
     const handle = await world.as(() => large.trigger());
-    const run = await world.runWhen(handle, isOver);
+    // A line comes after the outcome where the store takes its time.
+    const run = await world.runWhen(handle, (seen) => isOver(seen) && seen.logs.length > 0);
     t.deepEqual(run.output, { before: ["a", "big", "b"], after: { a: 1, b: 2 } });
     t.deepEqual(run.metadata, { a: 1, b: 2 });
     t.true(run.logs.some(({ message }) => message.includes("Metadata exceeds maximum size of 262144 bytes")));
@@ -251,10 +252,97 @@ export function registerMetadata(): void {
     const finished = await world.runWhen(await world.as(() => top.trigger()), isOver);
     await world.worker({ tasks: [child] });
     const [late] = finished.relatedRuns.children;
-    const lateRun = await world.runWhen({ id: late?.id ?? "" }, isOver);
+    const lateRun = await world.runWhen({ id: late?.id ?? "" }, (seen) => isOver(seen) && seen.logs.length > 0);
     t.is(lateRun.status, "COMPLETED");
     t.true(lateRun.logs.some(({ message }) => message.includes("Cannot update metadata for a completed run")));
     t.is((await world.run(finished.id)).metadata, undefined);
     t.truthy(topWorker);
+  });
+
+  test("RUN-27, MET-4: a stream gives its items back and is published, in order, before the final state", async (t) => {
+    const world = await startSdkWorld(t);
+    const mayGoOn = gate();
+    async function* words() {
+      yield "one";
+      yield { two: 2 };
+      await mayGoOn.promise;
+      for (let n = 3; n < 1_500; n += 1) yield n;
+    }
+    const child = task({
+      id: "child",
+      run: async () => {
+        for await (const _ of metadata.root.stream("children", [true])) void _;
+      },
+    });
+    const writer = task({
+      id: "writer",
+      run: async () => {
+        const items: unknown[] = [];
+        for await (const item of metadata.stream("words", words())) items.push(item);
+        await child.triggerAndWait(undefined).unwrap();
+        return items.length;
+      },
+    });
+    await world.worker({ tasks: [writer, child] });
+    const handle = await world.as(() => writer.trigger());
+    const parts = world.as(() => runs.subscribeToRun(handle).withStreams<{ words: unknown; children: boolean }>());
+    const chunks: unknown[] = [];
+    const children: unknown[] = [];
+    const statuses: string[] = [];
+    for await (const part of parts) {
+      if (part.type === "run") statuses.push(part.run.status);
+      else if (part.type === "words") chunks.push(part.chunk);
+      else children.push(part.chunk);
+      if (chunks.length === 2) mayGoOn.open();
+      if (part.type !== "run") t.not(statuses.at(-1), "COMPLETED");
+    }
+    const all = ["one", { two: 2 }, ...Array.from({ length: 1_497 }, (_, index) => index + 3)];
+    t.deepEqual(chunks, all);
+    t.deepEqual(children, [true]);
+    t.is(statuses.at(-1), "COMPLETED");
+    t.is((await world.run(handle)).output, all.length);
+    t.is((await world.run(handle)).metadata, undefined, "metadata are as they were");
+
+    const later: unknown[] = [];
+    for await (const part of world.as(() => runs.subscribeToRun(handle).withStreams())) later.push(part);
+    t.is(later.length, all.length + 2, "from the first on, for a watcher that comes late");
+    const states: unknown[] = [];
+    for await (const state of world.as(() => runs.subscribeToRun(handle))) states.push(state.status);
+    t.deepEqual(states, ["COMPLETED"], "without streams there are states only");
+  });
+
+  test("RUN-27: a source that throws, a chunk that is too large, and a place outside a run", async (t) => {
+    const world = await startSdkWorld(t);
+    async function* failing() {
+      yield 1;
+      await Promise.resolve();
+      throw new Error("the model is down");
+    }
+    const writer = task({
+      id: "writer",
+      retry: { maxAttempts: 1 },
+      run: async () => {
+        t.throws(() => metadata.stream("run", []));
+        t.throws(() => metadata.stream("__proto__", []));
+        for await (const _ of metadata.stream("large", ["x".repeat(524_288), "fits"])) void _;
+        for await (const _ of metadata.stream("failing", failing())) void _;
+      },
+    });
+    await world.worker({ tasks: [writer] });
+    const handle = await world.as(() => writer.trigger());
+    const run = await world.runWhen(handle, (seen) => isOver(seen) && seen.logs.length > 0);
+    t.is(run.error?.message, "the model is down");
+    t.true(run.logs.some(({ message }) => message.includes("524290 bytes exceeds the maximum of 524288 bytes")));
+    const chunks: unknown[] = [];
+    for await (const part of world.as(() => runs.subscribeToRun(handle).withStreams())) {
+      if (part.type !== "run") chunks.push([part.type, "chunk" in part ? part.chunk : undefined]);
+    }
+    t.deepEqual(chunks, [
+      ["large", "fits"],
+      ["failing", 1],
+    ]);
+    const outside: number[] = [];
+    for await (const item of metadata.stream("a", [1, 2])) outside.push(item);
+    t.deepEqual(outside, [1, 2]);
   });
 }

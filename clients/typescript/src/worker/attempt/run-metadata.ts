@@ -24,6 +24,9 @@ export interface RunMetadataParams {
   readonly openWriter: (onSettled: OnSettled) => MetadataWriter;
 }
 
+/** Changes and chunks without an answer at which a stream waits before it reads on. */
+const STREAM_AHEAD = 500;
+
 export class RunMetadata implements RunMetadataAccess {
   readonly #params: RunMetadataParams;
   readonly #writer: MetadataWriter;
@@ -62,6 +65,16 @@ export class RunMetadata implements RunMetadataAccess {
     }
     if (this.#writer.add(change)) this.#present = after;
     else this.#log("More changes wait for the server than can be kept");
+  }
+
+  async publish(target: MetadataTarget, key: string, valueJson: string): Promise<void> {
+    const change: TargetedOperation = {
+      target: this.#targetOf(target),
+      operation: { kind: "publish", key, valueJson },
+    };
+    if (!this.#writer.add(change)) this.#log("More changes wait for the server than can be kept");
+    else if (this.#writer.pending.length >= STREAM_AHEAD) await this.#writer.flush();
+    else this.#writer.send();
   }
 
   flush(): Promise<void> {
@@ -122,7 +135,9 @@ export class RunMetadata implements RunMetadataAccess {
 }
 
 function ownOf(changes: readonly TargetedOperation[]): readonly MetadataOperation[] {
-  return changes.filter(({ target }) => target === "self").map(({ operation }) => operation);
+  return changes.flatMap(({ target, operation }) =>
+    target !== "self" || operation.kind === "publish" ? [] : [operation],
+  );
 }
 
 /** Of what the server sent; empty: none was ever set. */

@@ -22,13 +22,13 @@ import {
   type MetadataOperations,
   MetadataOperationsSchema,
 } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
-import type { MetadataOperation } from "../../metadata-values.js";
+import type { MetadataOperation, StreamPublication } from "../../metadata-values.js";
 import type { MetadataTarget } from "../../run-context.js";
 import type { Deadlines } from "../deadlines.js";
 
 export interface TargetedOperation {
   readonly target: MetadataTarget;
-  readonly operation: MetadataOperation;
+  readonly operation: MetadataOperation | StreamPublication;
 }
 
 /** The changes of one execution of a run. */
@@ -37,6 +37,8 @@ export interface MetadataWriter {
   readonly pending: readonly TargetedOperation[];
   /** False: too much is pending. */
   add(change: TargetedOperation): boolean;
+  /** Sends what there is. */
+  send(): void;
   /** Sends what there is; resolves when it is acknowledged or given up. */
   flush(): Promise<void>;
   /** Until it is called again with false, what is added waits for a report or a flush. */
@@ -111,6 +113,7 @@ export class MetadataLedger {
         return writer.pending;
       },
       add: (change) => this.#add(writer, change),
+      send: () => this.#send(writer),
       flush: () => this.#flush(writer),
       hold: (isHeld) => {
         writer.isHeld = isHeld;
@@ -269,6 +272,7 @@ function bytesOf(change: TargetedOperation | undefined): number {
     case "set":
     case "append":
     case "remove":
+    case "publish":
       return 32 + operation.key.length + operation.valueJson.length;
     case "delete":
     case "increment":
@@ -280,11 +284,12 @@ function wireOperation({ target, operation }: TargetedOperation): WireOperation 
   return create(MetadataOperationSchema, { target: TARGETS[target], operation: wireCase(operation) });
 }
 
-function wireCase(operation: MetadataOperation) {
+function wireCase(operation: TargetedOperation["operation"]) {
   switch (operation.kind) {
     case "set":
     case "append":
-    case "remove": {
+    case "remove":
+    case "publish": {
       const { kind, key, valueJson } = operation;
       return { case: kind, value: { key, valueJson } } as const;
     }
