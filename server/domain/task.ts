@@ -13,6 +13,8 @@ export interface TaskDeclaration {
   readonly ttl?: string;
   /** Seconds (DUR-1); undefined: none. */
   readonly maxDurationSeconds?: number;
+  /** WRK-5: attempts run in child processes of the worker; undefined: in the worker process. */
+  readonly isolation?: "process";
 }
 
 /** A named queue that a worker declares (QUE-2). */

@@ -73,6 +73,8 @@ export const BANS: readonly Ban[] = [
       "clients/cli/",
       // WRK-2: a worker that handles signals ends its process.
       "clients/typescript/src/worker/process-signals.ts",
+      // WRK-5: a task process ends with its worker.
+      "clients/typescript/src/worker/isolation/orphan.ts",
       "clients/typescript/examples/",
       "test/",
     ],

@@ -82,6 +82,32 @@ function first(
   return undefined;
 }
 
+/** Says of a process that it was started to execute isolated tasks (WRK-5), by whom and for which call of `startWorker`. */
+export interface TaskProcessMark {
+  /** Process id of the worker. */
+  readonly pid: number;
+  /** From 1. */
+  readonly call: number;
+}
+
+const TASK_PROCESS = "HAIRTRIGGER_TASK_PROCESS";
+let taskProcess: TaskProcessMark | undefined;
+
+/** The environment of a task process: that of this process, and the mark. */
+export function taskProcessEnvironment({ pid, call }: TaskProcessMark): Readonly<Record<string, string | undefined>> {
+  return { ...process.env, [TASK_PROCESS]: `${pid}:${call}` };
+}
+
+/** Undefined for a process that is none. What this process starts does not inherit the mark. */
+export function taskProcessMark(): TaskProcessMark | undefined {
+  const { [TASK_PROCESS]: text } = process.env;
+  if (text === undefined) return taskProcess;
+  const [pid, call] = text.split(":").map(Number);
+  taskProcess = { pid: pid ?? 0, call: call ?? 0 };
+  delete process.env[TASK_PROCESS];
+  return taskProcess;
+}
+
 /** CFG-1. Read at each call: a program may load its variables after its imports. */
 function environment(): ClientConfig {
   if (typeof process === "undefined") return {};

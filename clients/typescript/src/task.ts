@@ -79,6 +79,12 @@ export interface TaskOptions<TIdentifier extends string, TPayload, TOutput> exte
    * (TAW-10a). Default true.
    */
   readonly rejoin?: boolean;
+  /**
+   * `"process"`: attempts run in child processes of the worker, so that a blocked loop, a crash or a want of memory costs one attempt
+   * (`TASK_PROCESS_EXITED`) and no other run; code that does not end in time is ended with its process. The program that called `startWorker`
+   * is started again for it: what it does before that call happens in every such process, too. Default: in the worker process.
+   */
+  readonly isolation?: "process";
   /** The work. What it returns (or resolves to) is the output; what it throws fails the attempt. */
   readonly run: (payload: TPayload, params: RunParams) => Promise<TOutput> | TOutput;
   /** Asked after each failed attempt whether and when there is another (RTY-8). */
@@ -168,6 +174,7 @@ export interface TaskDefinition {
   /** Of schema tasks: checks the payload and gives what `run` gets (SCH-3). */
   readonly parse: ParseValue | undefined;
   readonly rejoin?: boolean | undefined;
+  readonly isolation?: "process" | undefined;
   run(payload: unknown, params: RunParams): unknown;
   readonly catchError: ((params: CatchErrorParams) => unknown) | undefined;
   readonly onCancel: ((params: CancelParams) => unknown) | undefined;
@@ -233,9 +240,18 @@ export function schemaTask<TIdentifier extends string, TSchema extends Schema, T
   return Object.defineProperty(defined, DEFINITION, { value: definitionOf(options, parse) });
 }
 
-function checkOptions({ id, run }: { readonly id: unknown; readonly run: unknown }): void {
+function checkOptions({ id, run, isolation }: CheckedOptions): void {
   if (typeof id !== "string" || id === "") throw new TypeError("task() needs an id: a string of 1 to 256 characters");
   if (typeof run !== "function") throw new TypeError(`task "${id}" needs a run function`);
+  if (isolation !== undefined && isolation !== "process") {
+    throw new TypeError(`isolation of task "${id}" must be "process" or left out`);
+  }
+}
+
+interface CheckedOptions {
+  readonly id: unknown;
+  readonly run: unknown;
+  readonly isolation?: unknown;
 }
 
 /** What callers see of a task. @param check of the payload, before anything is sent (SCH-2). */
@@ -276,7 +292,7 @@ function definitionOf<TPayload, TOutput>(
   options: TaskOptions<string, TPayload, TOutput>,
   parse: ParseValue | undefined,
 ): TaskDefinition {
-  const { id, description, queue, retry, ttl, maxDuration, rejoin, run, onCancel } = options;
+  const { id, description, queue, retry, ttl, maxDuration, rejoin, isolation, run, onCancel } = options;
   const catchError = options.catchError ?? options.handleError;
   // Methods compare their parameters in both directions: the one place where a payload of any form is taken for TPayload.
   const typed: Untyped<TPayload, TOutput> = {
@@ -294,6 +310,7 @@ function definitionOf<TPayload, TOutput>(
     maxDuration,
     parse,
     rejoin,
+    isolation,
     run: (payload, params) => untyped.run(payload, params),
     catchError: catchError === undefined ? undefined : (params) => untyped.catchError(params),
     onCancel: onCancel === undefined ? undefined : (params) => untyped.onCancel(params),

@@ -37,7 +37,7 @@ export function wireTask(task: TaskRecord, workers: readonly SessionRecord[]): T
     retry: task.retry === undefined ? undefined : wirePolicy(task.retry),
     ttl: task.ttl ?? "",
     maxDurationSeconds: task.maxDurationSeconds,
-    isolation: TaskIsolation.NONE,
+    isolation: task.isolation === "process" ? TaskIsolation.PROCESS : TaskIsolation.NONE,
     createTime: timestampOf(task.registeredAtMs),
     updateTime: timestampOf(task.registeredAtMs),
     workerCount: workers.filter(({ taskIds }) => taskIds.includes(task.id)).length,
@@ -106,6 +106,7 @@ export function declarationOf(
     retry,
     ttl: wire.ttl === "" ? undefined : wire.ttl,
     maxDurationSeconds: declaredDuration(wire.maxDurationSeconds, limits),
+    isolation: wire.isolation === TaskIsolation.PROCESS ? "process" : undefined,
   };
 }
 

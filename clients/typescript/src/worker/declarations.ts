@@ -42,7 +42,7 @@ export function taskDeclaration(task: TaskDefinition, defaults: DeclarationDefau
     retry: retryMessage({ ...withoutUndefined(defaults.retry), ...withoutUndefined(task.retry) }),
     ttl: ttl === undefined ? "" : typeof ttl === "number" ? `${ttl}s` : ttl,
     maxDurationSeconds: maxDuration === undefined ? undefined : Math.ceil(maxDuration),
-    isolation: TaskIsolation.NONE,
+    isolation: task.isolation === "process" ? TaskIsolation.PROCESS : TaskIsolation.NONE,
   });
 }
 

@@ -8,22 +8,23 @@ import { ApiError } from "../errors.js";
 import { type Hello, HelloSchema } from "../gen/hairtrigger/worker/v1/worker_pb.js";
 import type { RetryOptions } from "../retry-options.js";
 import { retryPolicyMistake } from "../retry-policy.js";
-import { currentRun } from "../run-context.js";
 import { collectTasks, type TaskSource } from "../task.js";
 import type { HookSet } from "../task-hooks.js";
 import { callHeaders } from "../transport.js";
 import { PROTOCOL_VERSION } from "../version.js";
-import { Attempt } from "./attempt/attempt.js";
-import { attemptStarter } from "./attempt/executor.js";
+import { attemptStarter, type ExecutorParams } from "./attempt/executor.js";
 import { largeValues } from "./attempt/large-values.js";
 import { type TaskPlan, taskPlan } from "./attempt/task-plan.js";
 import { systemClock, type WorkerClock } from "./clock.js";
 import { taskDeclaration, workerIdentity } from "./declarations.js";
+import { isolate } from "./isolation/isolate.js";
+import { type TaskProcesses, taskProcesses } from "./isolation/processes.js";
+import { serveAttempts } from "./isolation/task-process.js";
 import { stopOnSignals } from "./process-signals.js";
 import { Session } from "./session/session.js";
 import { newSessionId } from "./session/session-id.js";
 import { grpcStreams, type OpenStream } from "./session/session-stream.js";
-import { takeUncaught } from "./uncaught.js";
+import { takeRunErrors } from "./uncaught.js";
 import { consoleLog, type WorkerLog } from "./worker-log.js";
 
 export interface WorkerOptions {
@@ -69,6 +70,8 @@ export interface WorkerWorld {
   readonly openStream?: OpenStream;
   /** The clock is moved by hand and may leap: nobody looks at it from time to time. Default false. */
   readonly isTimeMoved?: boolean;
+  /** Where isolated tasks run. Default: in this process, like others. */
+  readonly processes?: TaskProcesses;
 }
 
 const CONCURRENCY_DEFAULT = 10;
@@ -88,7 +91,7 @@ const CONCURRENCY_MAX = 100_000;
  * server refuses the declarations.
  */
 export function startWorker(options: WorkerOptions): Promise<Worker> {
-  return startWorkerIn({ clock: systemClock(), log: consoleLog }, options);
+  return startWorkerIn({ clock: systemClock(), log: consoleLog, processes: taskProcesses() }, options);
 }
 
 /** {@link startWorker} in a world of one's own. */
@@ -110,6 +113,23 @@ export async function startWorkerIn(world: WorkerWorld, options: WorkerOptions):
     checkRetry(`task "${definition.id}"`, definition.retry);
     plans.set(definition.id, taskPlan(definition, defaults));
   }
+  const { processes } = world;
+  const executor = {
+    plans,
+    clock,
+    log,
+    large: largeValues({ baseURL, accessToken, clock }),
+    metadataHere: new WeakMap(),
+    withCredentials: inTaskCredentials(options),
+  };
+  if (processes?.role === "executor") return serveAttempts({ ...executor, workerPid: processes.workerPid });
+  if (processes?.role === "bystander") return bystander();
+  const told: Pick<ExecutorParams, "facts" | "metadataWriter" | "logLine"> = {
+    facts: () => session.facts,
+    metadataWriter: (runId, attempt, onSettled) => session.metadataWriter(runId, attempt, onSettled),
+    logLine: (runId, attempt, line) => session.addLog(runId, attempt, line),
+  };
+  const isolation = isolate({ ...told, inline: attemptStarter({ ...executor, ...told }), plans, clock, processes });
   const session: Session = new Session({
     baseUrl: baseURL,
     openStream: world.openStream ?? grpcStreams(baseURL, [credentials(accessToken)]),
@@ -120,35 +140,35 @@ export async function startWorkerIn(world: WorkerWorld, options: WorkerOptions):
     gracePeriodMs: options.gracePeriodMs ?? GRACE_PERIOD_DEFAULT_MS,
     sessionId: newSessionId(clock.nowMs(), clock.randomBytes(10)),
     declaration: declaration([...definitions.values()].map((definition) => taskDeclaration(definition, defaults))),
-    start: attemptStarter({
-      plans,
-      clock,
-      log,
-      facts: () => session.facts,
-      metadataWriter: (runId, attempt, onSettled) => session.metadataWriter(runId, attempt, onSettled),
-      large: largeValues({ baseURL, accessToken, clock }),
-      logLine: (runId, attempt, line) => session.addLog(runId, attempt, line),
-      withCredentials: inTaskCredentials(options),
-    }),
+    start: isolation.start,
     isFinal: (error) => isFinal(callError(error, baseURL)),
   });
-  return open(session, { options, log, baseURL });
+  return open(session, { options, log, baseURL, closeProcesses: () => isolation.close() });
 }
 
-async function open(
-  session: Session,
-  { options, log, baseURL }: { readonly options: WorkerOptions; readonly log: WorkerLog; readonly baseURL: string },
-): Promise<Worker> {
-  const releaseUncaught = takeUncaught((error) => {
-    const run = currentRun();
-    if (!(run instanceof Attempt)) return false;
-    if (!run.failUncaught(error)) log.error(`Uncaught error of run ${run.ctx.run.id} after its outcome:`, error);
-    return true;
-  }, log);
-  const stop = (): Promise<void> => session.stop();
+/** Another worker of a program that was started again for one of them: here it has nothing to do. */
+function bystander(): Worker {
+  const closed = new Promise<void>(() => undefined);
+  return { id: "", ready: Promise.resolve(), stop: () => Promise.resolve(), closed };
+}
+
+interface OpenParams {
+  readonly options: WorkerOptions;
+  readonly log: WorkerLog;
+  readonly baseURL: string;
+  readonly closeProcesses: () => Promise<void>;
+}
+
+async function open(session: Session, { options, log, baseURL, closeProcesses }: OpenParams): Promise<Worker> {
+  const releaseUncaught = takeRunErrors(log);
+  const stop = async (): Promise<void> => {
+    await session.stop();
+    await closed;
+  };
   const releaseSignals = (options.handleSignals ?? true) ? stopOnSignals({ stop }, log) : () => undefined;
   const closed = (async () => {
     await session.closed;
+    await closeProcesses();
     releaseUncaught();
     releaseSignals();
   })();

@@ -2,6 +2,8 @@
  * Exceptions and rejections that nobody caught (§12.3). Node says in which asynchronous context they came up, so one that belongs to a run
  * fails that run; any other is logged, and fails none. Without this one forgotten `await` would end the process with every run in it.
  */
+import { currentRun } from "../run-context.js";
+import { Attempt } from "./attempt/attempt.js";
 import type { WorkerLog } from "./worker-log.js";
 
 /** Finds what the present asynchronous context belongs to; true if that took the error. */
@@ -38,4 +40,14 @@ export function takeUncaught(take: ErrorTaker, log: WorkerLog): () => void {
     process.off("uncaughtException", onException);
     process.off("unhandledRejection", onRejection);
   };
+}
+
+/** From now on an uncaught error fails the attempt that it belongs to. Returns what undoes it. */
+export function takeRunErrors(log: WorkerLog): () => void {
+  return takeUncaught((error) => {
+    const run = currentRun();
+    if (!(run instanceof Attempt)) return false;
+    if (!run.failUncaught(error)) log.error(`Uncaught error of run ${run.ctx.run.id} after its outcome:`, error);
+    return true;
+  }, log);
 }

@@ -159,7 +159,7 @@ export class Attempt implements RunningAttempt, RunContext {
   }
 
   tagsChanged(tags: readonly string[]): void {
-    this.#params.input.assignment.tags = [...tags];
+    this.#params.input.tagsChanged(tags);
   }
 
   start(): void {

@@ -5,7 +5,8 @@ import type { Assignment } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import { resolveRetryPolicy } from "../../retry-policy.js";
 import type { WorkerClock } from "../clock.js";
 import type { StartAttempt } from "../session/execution.js";
-import type { Session, SessionFacts } from "../session/session.js";
+import type { SessionFacts } from "../session/facts.js";
+import type { Session } from "../session/session.js";
 import type { WorkerLog } from "../worker-log.js";
 import { Attempt, type AttemptParams } from "./attempt.js";
 import { AttemptError } from "./attempt-failure.js";
@@ -22,23 +23,20 @@ export interface ExecutorParams {
   readonly facts: () => SessionFacts;
   readonly metadataWriter: Session["metadataWriter"];
   readonly large: LargeValues;
+  /** What the attempts of an assignment made of the run's metadata: the next one goes on from there (MET-10). */
+  readonly metadataHere: WeakMap<Assignment, RunMetadata>;
   readonly logLine: AttemptParams["logLine"];
   readonly withCredentials: AttemptParams["withCredentials"];
 }
 
 export function attemptStarter(params: ExecutorParams): StartAttempt {
-  const { plans, clock, log } = params;
-  /** What the attempts of an assignment made of the run's metadata: the next one goes on from there (MET-10). */
-  const metadataHere = new WeakMap<Assignment, RunMetadata>();
+  const { plans, clock, log, metadataHere } = params;
   return (input) => {
     const { assignment } = input;
     const spec = readSpec(assignment.spec);
     const plan = plans.get(spec.taskId) ?? unknownTask(spec);
     const policy = policyOf(plan, assignment.maxAttempts);
-    const maxDuration =
-      assignment.maxDurationSeconds === undefined
-        ? plan.maxDuration
-        : effectiveMaxDuration(assignment.maxDurationSeconds);
+    const maxDuration = maxDurationOf(plan, assignment);
     const facts = params.facts();
     const attempt = new Attempt({
       input,
@@ -77,12 +75,21 @@ export function attemptStarter(params: ExecutorParams): StartAttempt {
       },
     });
     attempt.start();
-    return { attempt, maxDurationMs: maxDuration === undefined ? undefined : maxDuration * 1_000 };
+    return { attempt, maxDurationMs: msOfSeconds(maxDuration) };
   };
 }
 
+/** Seconds of the run's attempts; undefined: no limit. */
+export function maxDurationOf(plan: TaskPlan, { maxDurationSeconds }: Assignment): number | undefined {
+  return maxDurationSeconds === undefined ? plan.maxDuration : effectiveMaxDuration(maxDurationSeconds);
+}
+
+export function msOfSeconds(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : seconds * 1_000;
+}
+
 /** Bytes that are no spec are the server's mistake; they must cost one run, not the stream and every run on it. */
-function readSpec(bytes: Uint8Array): RunSpec {
+export function readSpec(bytes: Uint8Array): RunSpec {
   try {
     return fromBinary(RunSpecSchema, bytes);
   } catch {

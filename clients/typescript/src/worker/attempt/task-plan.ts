@@ -7,7 +7,7 @@ import type { HookSet } from "../../task-hooks.js";
 import { type HookPlan, hookPlan } from "./hooks.js";
 
 export interface TaskPlan {
-  readonly definition: Pick<TaskDefinition, "id" | "run" | "parse" | "rejoin">;
+  readonly definition: Pick<TaskDefinition, "id" | "run" | "parse" | "rejoin" | "isolation">;
   /** As registered by now. */
   readonly hooks: HookPlan;
   /** Task → worker configuration → default; the trigger's `maxAttempts` comes on top. */

@@ -30,6 +30,8 @@ export interface AttemptInput {
    * that is over, or waits already.
    */
   readonly wait: (waitingFor: WaitingFor, onResume: OnResume) => void;
+  /** These are all tags of the run; its next attempt here sees them (TAG-3). */
+  readonly tagsChanged: (tags: readonly string[]) => void;
   /** Called once, unless the attempt was aborted or cancelled before. */
   readonly onOutcome: (outcome: AttemptOutcome) => void;
   /** Called once, when no code of the attempt goes on. */

@@ -59,8 +59,11 @@ export interface ExecutionLimits {
   readonly shortRetryMs: number;
 }
 
+/** Until a server says otherwise (CAN-3). */
+export const CANCEL_GRACE_DEFAULT_MS = 30_000;
+
 export class Executions {
-  limits: ExecutionLimits = { cancelGraceMs: 30_000, shortRetryMs: 30_000 };
+  limits: ExecutionLimits = { cancelGraceMs: CANCEL_GRACE_DEFAULT_MS, shortRetryMs: 30_000 };
   readonly held = new HeldLeases();
   readonly #params: ExecutionsParams;
   readonly #runs = new Map<string, Held>();
@@ -320,6 +323,9 @@ export class Executions {
       rejoinAttempt: run.rejoinAttempt,
       wait: (waitingFor, onResume) => {
         if (run.starts === starts) this.#wait(run, waitingFor, onResume);
+      },
+      tagsChanged: (tags) => {
+        run.assignment.tags = [...tags];
       },
       onOutcome: (outcome) => {
         if (run.starts === starts && hasCode(run)) this.#outcome(run, outcome);

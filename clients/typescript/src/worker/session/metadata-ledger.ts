@@ -48,6 +48,21 @@ export interface MetadataWriter {
 /** Called when changes are acknowledged; `pending` is what is left. @param refusal why the last refused one of them was. */
 export type OnSettled = (settled: readonly TargetedOperation[], refusal: ApiError | undefined) => void;
 
+/** Changes of one execution, in order, with the number of the first. */
+export interface NumberedChanges {
+  readonly runId: string;
+  readonly attempt: number;
+  readonly first: number;
+  readonly changes: readonly TargetedOperation[];
+}
+
+export interface SettledChanges {
+  readonly runId: string;
+  readonly attempt: number;
+  readonly sequence: number;
+  readonly refusal: ApiError | undefined;
+}
+
 /** MET-3: about once a second. */
 const FLUSH_MS = 1_000;
 /** So many are sent without waiting for the second. */
@@ -144,7 +159,19 @@ export class MetadataLedger {
 
   /** What is to be said now, up to about `bytesMax`; more may be due afterwards. */
   take(bytesMax: number): MetadataOperations[] {
-    const taken: MetadataOperations[] = [];
+    return this.takeChanges(bytesMax).map(({ runId, attempt, first, changes }) =>
+      create(MetadataOperationsSchema, {
+        runId,
+        attempt,
+        firstSequence: BigInt(first),
+        operations: changes.map(wireOperation),
+      }),
+    );
+  }
+
+  /** {@link take} for a reader in another process of this machine. */
+  takeChanges(bytesMax: number): readonly NumberedChanges[] {
+    const taken: NumberedChanges[] = [];
     let bytes = 0;
     for (const writer of this.#due) {
       const from = writer.said;
@@ -155,14 +182,8 @@ export class MetadataLedger {
       }
       if (writer.said === writer.pending.length) this.#due.delete(writer);
       if (writer.said > from) {
-        taken.push(
-          create(MetadataOperationsSchema, {
-            runId: writer.runId,
-            attempt: writer.attempt,
-            firstSequence: BigInt(writer.first + from),
-            operations: writer.pending.slice(from, writer.said).map(wireOperation),
-          }),
-        );
+        const { runId, attempt, first } = writer;
+        taken.push({ runId, attempt, first: first + from, changes: writer.pending.slice(from, writer.said) });
       }
       if (bytes >= bytesMax) break;
     }
@@ -170,12 +191,18 @@ export class MetadataLedger {
   }
 
   acknowledged({ runId, attempt, sequence, error }: MetadataAcknowledgement): void {
+    const refusal = error === undefined ? undefined : statusError(error, "");
+    this.settled({ runId, attempt, sequence: Number(sequence), refusal });
+  }
+
+  /** The changes of an execution up to this number were applied, or refused. */
+  settled({ runId, attempt, sequence, refusal }: SettledChanges): void {
     for (const writer of this.#writers.get(runId) ?? []) {
-      const count = Math.min(writer.pending.length, Number(sequence) + 1 - writer.first);
+      const count = Math.min(writer.pending.length, sequence + 1 - writer.first);
       if (writer.attempt !== attempt || count <= 0) continue;
       const settled = writer.pending.slice(0, count);
       this.#settle(writer, count);
-      writer.onSettled(settled, error === undefined ? undefined : statusError(error, ""));
+      writer.onSettled(settled, refusal);
     }
   }
 

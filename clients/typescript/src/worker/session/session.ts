@@ -21,24 +21,14 @@ import { createDeadlines, type Deadlines } from "../deadlines.js";
 import type { WorkerLog } from "../worker-log.js";
 import { Connection, type ConnectionHost } from "./connection.js";
 import type { StartAttempt } from "./execution.js";
-import { Executions } from "./executions.js";
+import { CANCEL_GRACE_DEFAULT_MS, Executions } from "./executions.js";
+import type { SessionFacts } from "./facts.js";
 import { DEFAULT_FENCE_PERIODS } from "./fence.js";
 import { LogBuffer } from "./log-buffer.js";
 import { addReport, instructionOf, msOf, reportBytes, resumeOrder } from "./messages.js";
 import { MetadataLedger, type MetadataWriter, type OnSettled } from "./metadata-ledger.js";
 import { Pulse } from "./pulse.js";
 import type { OpenStream } from "./session-stream.js";
-
-/** What the server told with its welcome. */
-export interface SessionFacts {
-  readonly sessionId: string;
-  /** Slug. */
-  readonly environment: string;
-  readonly outputBytesMax: number;
-  readonly metadataBytesMax: number;
-  /** Above this an output is uploaded. */
-  readonly inlineBytesMax: number;
-}
 
 export interface SessionParams {
   readonly baseUrl: string;
@@ -98,6 +88,7 @@ export class Session implements ConnectionHost {
       outputBytesMax: Number.POSITIVE_INFINITY,
       inlineBytesMax: Number.POSITIVE_INFINITY,
       metadataBytesMax: Number.POSITIVE_INFINITY,
+      cancelGraceMs: CANCEL_GRACE_DEFAULT_MS,
     };
     this.#deadlines = createDeadlines(params.clock);
     this.#metadata = new MetadataLedger(this.#deadlines, () => this.#connection.flush());
@@ -297,12 +288,14 @@ export class Session implements ConnectionHost {
 
   #welcome(welcome: Welcome): void {
     const { sessionId, environment, heartbeatInterval, reconnectAfter, fenceAfter, pickUpTimeout } = welcome;
+    const cancelGraceMs = msOf(welcome.cancelGrace) ?? this.#facts.cancelGraceMs;
     this.#facts = {
       sessionId,
       environment,
       outputBytesMax: Number(welcome.outputBytesMax),
       inlineBytesMax: Number(welcome.inlineBytesMax),
       metadataBytesMax: Number(welcome.metadataBytesMax) || Number.POSITIVE_INFINITY,
+      cancelGraceMs,
     };
     const periods = {
       heartbeatMs: msOf(heartbeatInterval) ?? DEFAULT_FENCE_PERIODS.heartbeatMs,
@@ -311,7 +304,7 @@ export class Session implements ConnectionHost {
     };
     this.#pulse.follow(periods, msOf(pickUpTimeout));
     this.#executions.limits = {
-      cancelGraceMs: msOf(welcome.cancelGrace) ?? this.#executions.limits.cancelGraceMs,
+      cancelGraceMs,
       shortRetryMs: msOf(welcome.shortRetryLimit) ?? this.#executions.limits.shortRetryMs,
     };
     this.#pulse.heard(this.#connection.helloSentMs ?? this.#params.clock.monotonicMs());
