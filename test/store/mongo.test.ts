@@ -1,6 +1,7 @@
 /** The contract, kept by the MongoDB store, and what only this store promises. Needs a server at MONGODB_URI. */
 import test from "ava";
 import { testIf } from "../support/available.js";
+import { mongoBatchCrashes } from "./mongo-batch-crashes.js";
 import { mongoCrashes } from "./mongo-crashes.js";
 import { mongoPlans } from "./mongo-plans.js";
 import { mongoPromises } from "./mongo-promises.js";
@@ -24,5 +25,6 @@ if (MONGODB_URI === undefined) {
   mongoPushes(databases);
   mongoSpeed(databases);
   mongoPlans(databases);
+  mongoBatchCrashes(databases);
   test.after.always(() => databases.drop());
 }

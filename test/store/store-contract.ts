@@ -50,7 +50,7 @@ export function storeContract(name: string, makeStore: MakeStore): void {
   };
   insertPromises(promise);
   keyPromises(promise);
-  if (name !== "mongo") batchPromises(promise);
+  batchPromises(promise);
   debouncePromises(promise);
   metadataPromises(promise);
   streamPromises(promise);

@@ -2,6 +2,7 @@
 import type { AppError } from "../../domain/error.js";
 import { storeUnavailable } from "../../domain/error.js";
 import type { AnswerDoc } from "./answers.js";
+import type { BatchDoc, ChunkDoc, PendingDoc } from "./batch-doc.js";
 import type { Client, Identified, Table } from "./client.js";
 import type { HeadDoc } from "./heads.js";
 import type { KeyDoc } from "./keys.js";
@@ -44,6 +45,9 @@ export interface Context {
   readonly sizes: QueueSizes;
   readonly runs: Table<RunDoc>;
   readonly keys: Table<KeyDoc>;
+  readonly batches: Table<BatchDoc>;
+  readonly chunks: Table<ChunkDoc>;
+  readonly pendingRuns: Table<PendingDoc>;
   readonly answers: Table<AnswerDoc>;
   readonly secretKeys: Table<SecretKeyDoc>;
   readonly tokenUses: Table<TokenUseDoc>;

@@ -26,6 +26,7 @@ const RUNS: readonly IndexDescription[] = [
   having("waitingFor", { environment: 1, waitingFor: 1 }, "waiting_for"),
   having("batchId", { environment: 1, batchId: 1, createdAtMs: -1, _id: -1 }, "batch"),
   having("objects", { objects: 1 }, "objects"),
+  having("batchId", { environment: 1, batchId: 1, status: 1 }, "batch_status"),
   having("purgeKey", { purgeKey: 1 }, "purge"),
   { name: "todo", key: { updatedAtMs: 1 }, partialFilterExpression: { todo: { $gt: 0 } } },
   { name: "lingering", key: { "linger.at": 1 }, partialFilterExpression: { lingers: { $gt: 0 } } },
@@ -46,6 +47,25 @@ export async function createIndexes(context: Context): Promise<void> {
   await Promise.all([
     context.runs.createIndexes(RUNS),
     context.keys.createIndexes([TTL, { name: "until", key: { untilMs: 1 } }]),
+    context.batches.createIndexes([
+      having("openMs", { openMs: 1 }, "open"),
+      having("openerRun", { openerRun: 1 }, "opener"),
+      having("makingMs", { makingMs: 1 }, "making"),
+      having("owes", { owes: 1 }, "owes"),
+      having("purgeKey", { purgeKey: 1 }, "purge"),
+      having("aborted", { updatedAtMs: 1 }, "aborted"),
+    ]),
+    context.chunks.createIndexes([
+      { name: "batch", key: { batch: 1, end: 1 } },
+      { name: "token", key: { token: 1 } },
+      having("hits", { hits: 1 }, "hits"),
+      having("at", { at: 1 }, "at"),
+    ]),
+    context.pendingRuns.createIndexes([
+      { name: "batch", key: { batch: 1, token: 1 } },
+      { name: "token", key: { token: 1 } },
+      { name: "at", key: { at: 1 } },
+    ]),
     context.answers.createIndexes([TTL, { name: "until", key: { untilMs: 1 } }]),
     context.metadataSources.createIndexes([TTL]),
     context.streams.createIndexes([{ name: "check", key: { checkAtMs: 1 } }]),

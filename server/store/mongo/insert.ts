@@ -5,12 +5,13 @@
  * A plain run (no key) costs that one write: a repeat of its request meets its own id. An item that lost a race, or that depends on
  * another of the same call, comes round again; so the number of steps does not grow with the number of items.
  */
-import { Binary, type Document } from "mongodb";
+import { Binary } from "mongodb";
 import { createRaceLost, storeUnavailable } from "../../domain/error.js";
 import { decodeId } from "../../domain/ids.js";
 import type { RunState } from "../../domain/run.js";
 import type { InsertRun, InsertRunResult } from "../store.js";
 import { type Answer, answersBefore, rememberAnswers } from "./answers.js";
+import { settlePromises } from "./batches.js";
 import { type Context, newToken, pause, ROUNDS_MAX } from "./context.js";
 import {
   type DebounceHolder,
@@ -22,9 +23,9 @@ import {
   pushRuns,
 } from "./debounce.js";
 import { type FollowUp, followUp } from "./follow-up.js";
-import { claimKeys, dropKeys, HOLDER_FIELDS, holderOfKey, type KeyClaim, type KeyHolder } from "./keys.js";
+import { claimKeys, dropKeys, HOLDER_FIELDS, holderOfKey, type KeyClaim, type KeyHolder, loserOf } from "./keys.js";
 import { ensureQueues, queuedCounts } from "./queues.js";
-import { fieldsOf, isClaimable, type RunDoc, WITHOUT_BODIES } from "./run-doc.js";
+import { newRunDoc, type RunDoc, WITHOUT_BODIES } from "./run-doc.js";
 import type { Snapshot } from "./settings.js";
 import { type KnownUse, knownUse, useTokens } from "./token-uses.js";
 
@@ -185,13 +186,13 @@ async function look(context: Context, entries: readonly Entry[]): Promise<Known>
     lookForHolders(context, debounced),
   ]);
   const pushes = [...answers.values()].filter(({ push }) => push === true).map(({ run }) => run);
-  const [runs, pushed] = await Promise.all([
-    context.runs.findByIds(
-      [...records.values(), ...uses.values()].map(({ run }) => run),
-      HOLDER_FIELDS,
-    ),
+  const named = [...records.values(), ...uses.values()].map(({ run }) => run);
+  const [present, pushed] = await Promise.all([
+    context.runs.findByIds(named, HOLDER_FIELDS),
     context.runs.findByIds(pushes, WITHOUT_BODIES),
   ]);
+  const wasPending = await settlePromises(context, [...records.values()], present);
+  const runs = wasPending ? await context.runs.findByIds(named, HOLDER_FIELDS) : present;
   const holders = new Map(
     keyed.map(({ run, nowMs }): [string, KeyHolder] => {
       const hash = run.key?.recordHash ?? "";
@@ -487,23 +488,9 @@ async function readSettings(context: Context, plans: readonly Plan[]): Promise<R
 function docOf(call: Call, { run, entry }: Plan, snapshot: Snapshot | undefined): RunDoc {
   const { item } = entry;
   const isLimited = snapshot?.of(run.queue).limit !== undefined;
-  const owes = isLimited && isClaimable(run);
-  const doc: Document = {
-    _id: run.id,
-    ...fieldsOf(run, isLimited),
-    limited: isLimited,
-    gen: 0,
-    by: call.token,
-    owed: owes ? 1 : 0,
-    owes: owes ? item.nowMs : undefined,
-    req: item.request?.hash,
-    debounce: item.debounce?.recordHash,
-    objects: item.objectKeys === undefined ? undefined : [...item.objectKeys],
-    spec: new Binary(item.spec),
-    meta: item.metadataJson,
-  };
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- made of a whole RunState just above
-  return doc as RunDoc;
+  const { spec, metadataJson, request, nowMs, debounce, objectKeys } = item;
+  const insert = { run, spec: new Binary(spec), metadataJson, requestHash: request?.hash, objectKeys, nowMs };
+  return newRunDoc(insert, { isLimited, token: call.token, debounceHash: debounce?.recordHash });
 }
 
 async function finish(
@@ -523,7 +510,8 @@ async function finish(
         owed: 1,
       });
     }
-    if (key?.holder.kind === "held") dropped.push({ runId: key.holder.run._id, recordHash: key.recordHash });
+    const loser = key === undefined ? undefined : loserOf(key.holder);
+    if (key !== undefined && loser !== undefined) dropped.push({ runId: loser, recordHash: key.recordHash });
     const { request } = entry.item;
     // Its repeat could not find it by its own id.
     if (request !== undefined && run.id !== entry.item.run.id) {

@@ -15,6 +15,12 @@ import type { RunDoc } from "./run-doc.js";
 export interface KeyDoc extends Identified {
   readonly environment: string;
   readonly run: string;
+  /** The batch that claimed it for a run of its own: while that is being made, it has to be waited for. */
+  readonly batch?: string;
+  /** The failed run that it was taken from by a batch, and that has to show it no longer. */
+  readonly from?: string;
+  /** Token of the batch's maker that claimed it. */
+  readonly by?: string;
   /** End of the longest window that was claimed under it, Unix ms. {@link expireAt} is for the TTL index. */
   readonly untilMs: number;
   readonly expireAt: Date;
@@ -35,6 +41,12 @@ export function holderOfKey(record: KeyDoc | undefined, run: RunDoc | undefined,
   if (record === undefined) return { kind: "none" };
   if (run === undefined) return { kind: "promised", record };
   return { kind: "held", record, run, keeps: showsKey(run, record._id, nowMs) && keeps(run.status) };
+}
+
+/** The failed run that loses its key; known to the record where a batch took it that was not made. */
+export function loserOf(holder: KeyHolder): string | undefined {
+  if (holder.kind === "none") return undefined;
+  return holder.kind === "held" ? holder.run._id : holder.record.from;
 }
 
 function keeps(status: RunState["status"] | undefined): boolean {

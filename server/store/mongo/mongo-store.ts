@@ -10,7 +10,9 @@ import type { SecretKeyRecord } from "../../domain/secret-key.js";
 import type { SessionRecord } from "../../domain/session.js";
 import type * as port from "../store.js";
 import type { AnswerDoc } from "./answers.js";
-import { doneBatches, findBatches, insertBatch, readBatches, readBatchItems, sealBatches } from "./batches.js";
+import type { BatchDoc, ChunkDoc, PendingDoc } from "./batch-doc.js";
+import { doneBatches, findBatches, readBatches, readBatchItems, sealBatches } from "./batch-read.js";
+import { insertBatch } from "./batches.js";
 import { changeRuns } from "./change.js";
 import { Claims } from "./claim/claims.js";
 import { Client } from "./client.js";
@@ -127,6 +129,9 @@ class LiveStore implements MongoStore {
       queues,
       runs: client.table<RunDoc>("runs"),
       keys: client.table<KeyDoc>("keys"),
+      batches: client.table<BatchDoc>("batches"),
+      chunks: client.table<ChunkDoc>("batch_chunks"),
+      pendingRuns: client.table<PendingDoc>("pending_runs"),
       answers: client.table<AnswerDoc>("requests"),
       metadataSources: client.table<MetadataSourceDoc>("metadata_sources"),
       streams: client.table<StreamDoc>("streams"),

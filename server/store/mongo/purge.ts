@@ -6,6 +6,7 @@
 import { purgeAtMs } from "../../domain/run.js";
 import type { Purged, Store } from "../store.js";
 import type { AnswerDoc } from "./answers.js";
+import { purgeBatches } from "./batch-read.js";
 import { filterOf } from "./client.js";
 import type { Context } from "./context.js";
 import type { HeadDoc } from "./heads.js";
@@ -32,6 +33,7 @@ export async function purge(context: Context, cursor: PurgeCursor, params: Purge
   const purged = await purgeRuns(context, params);
   await purgeWaitpoints(context, params);
   await purgeStreams(context, nowMs, limit);
+  await purgeBatches(context, params);
   await purgeAnswers(context, nowMs, limit);
   await purgeTokenUses(context, nowMs, limit);
   await purgeKeys(context, nowMs - KEY_LATER_MS, limit);

@@ -6,8 +6,10 @@
  * - Slots whose heads were to be opened after a holder was removed.
  * - Holders that stayed pending: the claim may have succeeded, failed, or may still come. The run is fenced by raising its generation, so
  *   that a late claim fails; then the holder is confirmed or removed by what the run shows.
+ * - Batches that were made and whose runs are not all published; batches whose making came to no end (batch-publish.ts).
  * - Queues whose change of settings is not finished.
  */
+import { repairBatches } from "./batch-publish.js";
 import { filterOf } from "./client.js";
 import type { Context } from "./context.js";
 import { type FollowUp, followUp } from "./follow-up.js";
@@ -26,6 +28,7 @@ export async function repair(
   context: Context,
   { nowMs, limit }: { readonly nowMs: number; readonly limit: number },
 ): Promise<number> {
+  const batches = await repairBatches(context, { nowMs, limit });
   const untilMs = nowMs - PATIENCE_MS;
   const [runs, opens, pending, queues] = await Promise.all([
     context.runs.find(filterOf<RunDoc>({ owes: { $exists: true, $lte: untilMs } }), {
@@ -45,7 +48,7 @@ export async function repair(
     );
   if (pending.length > 0) await settlePending(context, pending, nowMs);
   for (const queue of queues) await finishQueue(context, queue);
-  return runs.length + opens.length + pending.length + queues.length;
+  return batches + runs.length + opens.length + pending.length + queues.length;
 }
 
 function owedBy(doc: RunDoc): FollowUp {

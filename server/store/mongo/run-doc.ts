@@ -3,7 +3,7 @@
  * needs. Its field names are short and told here.
  */
 import { createHash } from "node:crypto";
-import type { Binary } from "mongodb";
+import type { Binary, Document } from "mongodb";
 import type { Failure } from "../../domain/failure.js";
 import { queueId } from "../../domain/ids.js";
 import type { AttemptSummary, RunState } from "../../domain/run.js";
@@ -188,6 +188,39 @@ function keyOf(key: NonNullable<RunState["key"]>): RunState["key"] {
 
 /** Members of a document by name; undefined: absent. */
 export type Fields = Readonly<Record<string, unknown>>;
+
+/** A new run. @param how.token of the call that stores it. */
+export function newRunDoc(
+  insert: {
+    readonly run: RunState;
+    readonly spec: Binary;
+    readonly metadataJson: string | undefined;
+    readonly requestHash: string | undefined;
+    readonly objectKeys: readonly string[] | undefined;
+    readonly nowMs: number;
+  },
+  how: { readonly isLimited: boolean; readonly token: string; readonly debounceHash: string | undefined },
+): RunDoc {
+  const { isLimited, token, debounceHash } = how;
+  const { run, spec, metadataJson, requestHash, objectKeys, nowMs } = insert;
+  const owes = isLimited && isClaimable(run);
+  const doc: Document = {
+    _id: run.id,
+    ...fieldsOf(run, isLimited),
+    limited: isLimited,
+    gen: 0,
+    by: token,
+    owed: owes ? 1 : 0,
+    owes: owes ? nowMs : undefined,
+    req: requestHash,
+    debounce: debounceHash,
+    objects: objectKeys === undefined ? undefined : [...objectKeys],
+    spec,
+    meta: metadataJson,
+  };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- made of a whole RunState just above
+  return doc as RunDoc;
+}
 
 /** The fields that follow from the state, undefined ones included. */
 export function fieldsOf(run: RunState, isLimited: boolean): Fields {
