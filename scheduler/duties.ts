@@ -31,6 +31,8 @@ export const DUTIES: readonly Duty[] = [
   { name: "timeout", periodMs: 500, page: 500, budgetMs: 200 },
   /** Only what a crash left undone (design 5); in a healthy server there is nothing to find. */
   { name: "settle", periodMs: 5_000, page: 200, budgetMs: 200 },
+  /** BAT-18: batches whose caller is gone; one that was opened by an attempt that is over is sealed at once. */
+  { name: "seal", periodMs: 1_000, page: 100, budgetMs: 100 },
   /** QUE-4: code that never reported its end holds its slot for 30 s. */
   { name: "ended", periodMs: 1_000, page: 500, budgetMs: 200 },
   /** RUN-9 counts in days. Small steps, because a removal is the heaviest write there is. */

@@ -8,6 +8,7 @@ import { createOrphans } from "./duties/orphans.js";
 import { createOverrun } from "./duties/overrun.js";
 import { createPurge } from "./duties/purge.js";
 import { createRelease } from "./duties/release.js";
+import { createSeal } from "./duties/seal.js";
 import { createSettle } from "./duties/settle.js";
 import { createTimeout } from "./duties/timeout.js";
 import type { Engine, EngineDeps, EngineParts } from "./engine.js";
@@ -19,6 +20,7 @@ import { createReschedule } from "./producers/reschedule.js";
 import { createResetKey } from "./producers/reset-key.js";
 import { listRuns, retrieveRun } from "./producers/retrieve.js";
 import { listBatchResults, retrieveBatch } from "./producers/retrieve-batch.js";
+import { createStreamBatch } from "./producers/stream-batch.js";
 import { createTrigger } from "./producers/trigger.js";
 import { createTriggerBatch } from "./producers/trigger-batch.js";
 import { createUpdateMetadata } from "./producers/update-metadata.js";
@@ -51,6 +53,7 @@ export function createEngine(parts: EngineParts): Engine {
   return {
     trigger,
     triggerBatch: createTriggerBatch(deps, registry),
+    streamBatch: createStreamBatch(deps, registry),
     retrieveBatch: (environment, batchId) => retrieveBatch(deps, environment, batchId),
     listBatchResults: (params) => listBatchResults(deps, params),
     retrieveRun: (environment, runId) => retrieveRun(deps, environment, runId),
@@ -92,6 +95,7 @@ export function createEngine(parts: EngineParts): Engine {
       overrun: createOverrun(deps),
       timeout: createTimeout(deps),
       settle: createSettle(deps),
+      seal: createSeal(deps),
       ended: createEnded(deps, dispatcher),
       purge: createPurge(deps),
       orphans: createOrphans(deps),

@@ -5,7 +5,7 @@
  * Every verb rejects with AppError for what the caller did wrong (reasons in its comment) and STORE_UNAVAILABLE when the store cannot
  * write or read; then nothing of the call was acknowledged and a repeat is safe.
  */
-import type { BatchItem, BatchState, BatchStatus } from "../domain/batch.js";
+import type { BatchFailure, BatchItem, BatchState, BatchStatus } from "../domain/batch.js";
 import type { AppError, Violation } from "../domain/error.js";
 import type { Failure } from "../domain/failure.js";
 import type { IdempotencyKeyInput } from "../domain/idempotency.js";
@@ -173,6 +173,44 @@ export interface TriggeredBatch {
   readonly warnings: readonly string[];
 }
 
+export interface OpenBatchParams extends BatchCall {
+  /** The attempt of the parent that opens it: chunks are refused once it is over (RUN-8), and the batch is sealed (BAT-18). */
+  readonly attempt: AttemptRef | undefined;
+  /** The parent is about to wait for the batch. */
+  readonly isAwaited: boolean;
+  readonly formViolations: readonly Violation[];
+}
+
+/** One call that fills a streamed batch. Chunks are added one at a time. */
+export interface BatchStream {
+  /** As it is now. */
+  readonly batch: BatchState;
+  /** The batch is the holder of the key; nothing may be added. */
+  readonly isCached: boolean;
+  readonly itemsAccepted: number;
+  readonly itemsDeduplicated: number;
+  /** The first 100 of each. */
+  readonly unknownTasks: readonly UnknownTask[];
+  readonly warnings: readonly string[];
+  /**
+   * Creates the runs of a chunk, all or none; a known chunk changes nothing. Reasons: as for `triggerBatch`, BATCH_SEALED,
+   * BATCH_CHUNK_OUT_OF_ORDER, STALE_LEASE.
+   */
+  add(chunk: StreamChunk): Promise<void>;
+  /** Ends the input. `failure`: early. Reasons: BATCH_EMPTY for a batch that got nothing, which is ABORTED. */
+  seal(failure: BatchFailure | undefined): Promise<void>;
+}
+
+export interface StreamChunk {
+  readonly index: number;
+  readonly count: number;
+  /** Opened only if the chunk is new; what it gives depends on where in the batch it stands. */
+  decode(firstIndex: number): {
+    readonly items: readonly BatchTriggerItem[];
+    readonly violations: readonly Violation[];
+  };
+}
+
 /** A batch as readers see it (BAT-25). */
 export interface BatchDetail {
   readonly batch: BatchState;
@@ -277,6 +315,11 @@ export interface Engine {
    * BATCH_TOO_LARGE, BATCH_PAYLOAD_TOO_LARGE.
    */
   triggerBatch(params: TriggerBatchParams): Promise<TriggeredBatch>;
+  /**
+   * Opens a streamed batch, or finds it by its request id or key. Reasons: those of keys, STALE_LEASE, RUN_NOT_FOUND (parent of an
+   * attempt).
+   */
+  streamBatch(params: OpenBatchParams): Promise<BatchStream>;
   /** Reasons: BATCH_NOT_FOUND. */
   retrieveBatch(environment: string, batchId: string): Promise<BatchDetail>;
   /** A page in the order of items, shorter than asked for where outputs are large. Reasons: BATCH_NOT_FOUND, INVALID_PAGE. */
@@ -399,6 +442,7 @@ export type DutyName =
   | "timeout"
   | "settle"
   | "ended"
+  | "seal"
   | "purge"
   | "orphans";
 

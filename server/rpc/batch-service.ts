@@ -1,12 +1,13 @@
 /** BatchService: decode, authorise, one engine verb, encode. */
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { BatchService } from "#proto/hairtrigger/v1/batch_service_pb.js";
-import { requireAnyTrigger, requireReadBatch } from "../auth/authorise.js";
+import { requireAnyTrigger, requireReadBatch, requireSecretKey } from "../auth/authorise.js";
 import { invalidPage } from "../domain/error.js";
 import { principalOf } from "./call-scope.js";
 import { batchParamsOf, batchTriggerResponse, wireBatch, wireBatchResult } from "./convert/batch.js";
 import type { ServiceDeps } from "./services.js";
 import { triggerAccess } from "./trigger-access.js";
+import { streamBatch } from "./stream-batch.js";
 
 export function createBatchService(deps: ServiceDeps): Partial<ServiceImpl<typeof BatchService>> {
   const { engine, authentication, clock, limits, pageTokens } = deps;
@@ -25,6 +26,11 @@ export function createBatchService(deps: ServiceDeps): Partial<ServiceImpl<typeo
       const triggered = await engine.triggerBatch({ ...params, caller: access.caller });
       const token = await access.readToken({ action: "read", resource: "batch", id: triggered.batch.id });
       return batchTriggerResponse(triggered, token);
+    },
+
+    async streamBatch(requests, context) {
+      const { environment } = requireSecretKey(principalOf(context), "StreamBatch");
+      return streamBatch(deps, environment, requests);
     },
 
     async retrieveBatch({ batchId }, context) {

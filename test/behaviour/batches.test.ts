@@ -6,6 +6,8 @@ import { RunSpecSchema, RunStatus } from "#proto/hairtrigger/v1/run_pb.js";
 import { IdempotencyKeyScope } from "#proto/hairtrigger/v1/trigger_options_pb.js";
 import { type JsonObject, refusal, startApi, type TestApi } from "../support/api.js";
 
+import "./batches/streams.js";
+
 const MINUTE = 60_000;
 
 function jobs(count: number, options: JsonObject = {}): readonly JsonObject[] {

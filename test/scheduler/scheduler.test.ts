@@ -58,6 +58,7 @@ function setUp(options: {
       overrun: verb("overrun"),
       timeout: verb("timeout"),
       settle: verb("settle"),
+      seal: verb("seal"),
       ended: verb("ended"),
       purge: verb("purge"),
       orphans: verb("orphans"),
