@@ -196,12 +196,12 @@ export interface BatchStream {
    * Creates the runs of a chunk, all or none; a known chunk changes nothing. Reasons: as for `triggerBatch`, BATCH_SEALED,
    * BATCH_CHUNK_OUT_OF_ORDER, STALE_LEASE.
    */
-  add(chunk: StreamChunk): Promise<void>;
+  add(chunk: BatchChunk): Promise<void>;
   /** Ends the input. `failure`: early. Reasons: BATCH_EMPTY for a batch that got nothing, which is ABORTED. */
   seal(failure: BatchFailure | undefined): Promise<void>;
 }
 
-export interface StreamChunk {
+export interface BatchChunk {
   readonly index: number;
   readonly count: number;
   /** Opened only if the chunk is new; what it gives depends on where in the batch it stands. */

@@ -6,8 +6,8 @@ import { invalidPage } from "../domain/error.js";
 import { principalOf } from "./call-scope.js";
 import { batchParamsOf, batchTriggerResponse, wireBatch, wireBatchResult } from "./convert/batch.js";
 import type { ServiceDeps } from "./services.js";
-import { triggerAccess } from "./trigger-access.js";
 import { streamBatch } from "./stream-batch.js";
+import { triggerAccess } from "./trigger-access.js";
 
 export function createBatchService(deps: ServiceDeps): Partial<ServiceImpl<typeof BatchService>> {
   const { engine, authentication, clock, limits, pageTokens } = deps;

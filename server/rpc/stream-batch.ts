@@ -23,13 +23,22 @@ export async function streamBatch(
   environment: string,
   requests: AsyncIterable<StreamBatchRequest>,
 ): Promise<StreamBatchResponse> {
-  const { engine, limits, stopping } = deps;
+  const { stopping } = deps;
   const messages = requests[Symbol.asyncIterator]();
-  const stopped = whenAborted(stopping);
-  const next = async (): Promise<StreamBatchRequest["message"] | undefined> => {
-    const { done, value } = await Promise.race([messages.next(), stopped]);
-    return done === true ? undefined : value.message;
-  };
+  const stop = whenAborted(stopping);
+  try {
+    return await fill(deps, environment, async () => {
+      const { done, value } = await Promise.race([messages.next(), stop.aborted]);
+      return done === true ? undefined : value.message;
+    });
+  } finally {
+    stop.forget();
+  }
+}
+
+type Next = () => Promise<StreamBatchRequest["message"] | undefined>;
+
+async function fill({ engine, limits }: ServiceDeps, environment: string, next: Next): Promise<StreamBatchResponse> {
   const first = await next();
   if (first?.case !== "open") throw invalidRequest("open", "The first message of a stream opens its batch");
   const open = openParams(environment, first.value);
@@ -106,15 +115,16 @@ function answerOf(stream: BatchStream): StreamBatchResponse {
   });
 }
 
-function whenAborted(signal: AbortSignal): Promise<never> {
+function whenAborted(signal: AbortSignal): { readonly aborted: Promise<never>; forget(): void } {
+  let onAbort = (): void => undefined;
   const aborted = new Promise<never>((_, reject) => {
-    const onAbort = (): void => reject(stoppingError());
+    onAbort = () => reject(stoppingError());
     if (signal.aborted) onAbort();
     else signal.addEventListener("abort", onAbort, { once: true });
   });
   // Whoever no longer waits must not leave it unhandled.
   aborted.catch(() => undefined);
-  return aborted;
+  return { aborted, forget: () => signal.removeEventListener("abort", onAbort) };
 }
 
 function given(text: string): string | undefined {

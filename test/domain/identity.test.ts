@@ -29,7 +29,7 @@ import {
   parseKeyTtl,
   wireKeyHash,
 } from "../../server/domain/idempotency.js";
-import { decodeId, derivedId, encodeId, idTimeMs, isId, newId, queueId } from "../../server/domain/ids.js";
+import { batchRunId, decodeId, derivedId, encodeId, idTimeMs, isId, newId, queueId } from "../../server/domain/ids.js";
 import { defaultLimits } from "../../server/domain/limits.js";
 import { RUN_STATUSES } from "../../server/domain/run-status.js";
 import { codePoints, cut, isLonger, utf8Bytes } from "../../server/domain/text.js";
@@ -345,4 +345,16 @@ test("lengths are code points, sizes are bytes of UTF-8", (t) => {
       t.is(utf8Bytes(text), new TextEncoder().encode(text).length);
     }),
   );
+});
+
+test("REQ-1, BAT-7: runs of a batch have ids of their own, the same again for the same request, in the order of the items", (t) => {
+  for (const request of ["0198c2a1-0000-7000-8000-000000000001", "any text"]) {
+    const idsOf = () => Array.from({ length: 600 }, (_, index) => batchRunId("dev", request, index));
+    const ids = idsOf();
+    t.is(new Set(ids).size, 600);
+    t.deepEqual(ids.toSorted(), ids);
+    t.deepEqual(idsOf(), ids);
+    t.not(batchRunId("prod", request, 0), ids[0]);
+  }
+  t.is(idTimeMs(batchRunId("dev", "0198c2a1-0000-7000-8000-000000000001", 7)), 0x0198c2a10000);
 });

@@ -19,6 +19,7 @@ const NAMES: readonly DutyName[] = [
   "release",
   "overrun",
   "timeout",
+  "seal",
   "settle",
   "ended",
   "purge",

@@ -4,6 +4,7 @@
  */
 import {
   type AnyTask,
+  batch,
   type RealtimeRun,
   type RunHandle,
   runs,
@@ -154,6 +155,49 @@ export async function retrieved(): Promise<void> {
   await runs.list({ status: "DONE" });
   // @ts-expect-error without an id there is no run
   await runs.retrieve({ name: "x" });
+}
+
+/** TYP-1, BT-1, BT-2: items of a batch are typed by their task, handles carry its types, by union or position; streams have no runs. */
+export async function batched(): Promise<void> {
+  const own = await resize.batchTrigger([{ payload: { url: "u", width: 1 }, options: { tags: ["a"] } }]);
+  expectTypeOf(own.runs[0]?.taskIdentifier).toEqualTypeOf<"resize" | undefined>();
+  // @ts-expect-error a member of the payload is missing
+  await resize.batchTrigger([{ payload: { url: "u" } }]);
+  // @ts-expect-error the payload is required
+  await resize.batchTrigger([{}]);
+  await nightly.batchTrigger([{}, { options: { delay: "1h" } }]);
+  await tasks.batchTrigger<typeof resize>("resize", [{ payload: { url: "u", width: 1 } }]);
+  // @ts-expect-error the id is another task's
+  await tasks.batchTrigger<typeof resize>("nightly", [{ payload: { url: "u", width: 1 } }]);
+
+  const mixed = await batch.trigger<typeof resize | typeof nightly>([
+    { id: "resize", payload: { url: "u", width: 1 } },
+    { id: "nightly" },
+  ]);
+  const [first] = mixed.runs;
+  expectTypeOf(first?.taskIdentifier).toEqualTypeOf<"resize" | "nightly" | undefined>();
+  // @ts-expect-error the payload is that of another task of the union
+  await batch.trigger<typeof resize | typeof greet>([{ id: "resize", payload: { name: "n" } }]);
+
+  const tuple = await batch.triggerByTask([
+    { task: resize, payload: { url: "u", width: 1 } },
+    { task: nightly },
+    { task: greet, payload: { name: "n" } },
+  ]);
+  expectTypeOf(tuple.runs).toHaveProperty("length").toEqualTypeOf<3>();
+  const run = await runs.retrieve(tuple.runs[0]);
+  expectTypeOf(run.output).toEqualTypeOf<{ url: string; bytes: bigint } | undefined>();
+  expectTypeOf((await runs.retrieve(tuple.runs[2])).payload).toEqualTypeOf<{ name: string } | undefined>();
+  // @ts-expect-error the payload of the second is another task's
+  await batch.triggerByTask([{ task: nightly }, { task: resize, payload: { name: "n" } }]);
+
+  async function* items() {
+    yield { payload: { url: "u", width: 1 } };
+  }
+  const streamed = await resize.batchTrigger(items());
+  expectTypeOf(streamed.runCount).toBeNumber();
+  // @ts-expect-error a streamed batch has no runs
+  expectTypeOf(streamed.runs).toBeNever();
 }
 
 /** Tasks of every payload are tasks: what takes any of them takes each. */

@@ -24,11 +24,27 @@ export interface RunHandle<TIdentifier extends string = string, TPayload = unkno
   readonly [runTypes]?: { readonly payload: TPayload; readonly output: TOutput };
 }
 
+/** A run of a batch (BAT-1); the token is the batch's. */
+export interface BatchedRunHandle<TIdentifier extends string = string, TPayload = unknown, TOutput = unknown> {
+  readonly id: string;
+  /** Id of the task. */
+  readonly taskIdentifier: TIdentifier;
+  /** The run existed already, through an idempotency key, also through that of an earlier position (IDM-17). */
+  readonly isCached: boolean;
+  /** As it was written. */
+  readonly idempotencyKey?: string;
+  readonly [runTypes]?: { readonly payload: TPayload; readonly output: TOutput };
+}
+
 /** Any handle. */
-export type AnyRunHandle = RunHandle;
+export type AnyRunHandle = RunHandle | BatchedRunHandle;
 
 /** Payload type of a handle's run. */
-export type HandlePayload<H extends AnyRunHandle> = H extends RunHandle<string, infer P> ? P : never;
+export type HandlePayload<H extends AnyRunHandle> = H extends { readonly [runTypes]?: { readonly payload: infer P } }
+  ? P
+  : never;
 
 /** Output type of a handle's run. */
-export type HandleOutput<H extends AnyRunHandle> = H extends RunHandle<string, unknown, infer O> ? O : never;
+export type HandleOutput<H extends AnyRunHandle> = H extends { readonly [runTypes]?: { readonly output: infer O } }
+  ? O
+  : never;

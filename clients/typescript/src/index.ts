@@ -1,6 +1,19 @@
 /** Public names of `@hairtrigger/sdk`: define tasks, trigger them, read and change what came of it. */
 export type { ApiAnswer, ApiPromise, ApiResponse } from "./api-promise.js";
 export { auth } from "./auth.js";
+export { batch } from "./batch.js";
+export { BatchTriggerError } from "./batch-error.js";
+export type {
+  BatchByIdItem,
+  BatchByTaskItem,
+  BatchItem,
+  BatchOptions,
+  BatchRunHandle,
+  BatchStatus,
+  BatchStream,
+  RetrievedBatch,
+  StreamedBatchHandle,
+} from "./batch-handle.js";
 export { type Configuration, configure } from "./configuration.js";
 export {
   AbortError,
@@ -20,7 +33,7 @@ export {
   UnprocessableEntityError,
   WaitpointTimeoutError,
 } from "./errors.js";
-export type { AnyRunHandle, RunHandle } from "./handle.js";
+export type { AnyRunHandle, BatchedRunHandle, RunHandle } from "./handle.js";
 export { heartbeats } from "./heartbeats.js";
 export type { IdempotencyKey, IdempotencyKeyScope } from "./idempotency-key.js";
 export { type CreateKeyOptions, idempotencyKeys, type ResetKeyOptions } from "./idempotency-keys.js";

@@ -8,6 +8,7 @@ import type { RetryOptions } from "./retry-options.js";
 import type { RunData } from "./run.js";
 import type { TaskRunContext } from "./run-context.js";
 import { type ParseValue, parserOf, type Schema, type SchemaInput, type SchemaOutput } from "./schema.js";
+import { type BatchTrigger, batchTriggerOf } from "./task-batch.js";
 import { type AnyTaskHooks, type TaskHooks, untypedHooks } from "./task-hooks.js";
 import type { TaskRunPromise } from "./task-run.js";
 import { triggerTask } from "./trigger.js";
@@ -135,6 +136,12 @@ export interface Task<TIdentifier extends string, TPayload = void, TOutput = unk
    * @throws Error outside of a task; AbortError once `options.signal` aborts, which cancels the run unless `cancelOnAbort` is false.
    */
   triggerAndSubscribe(...args: SubscribeArguments<TPayload>): TaskRunPromise<TIdentifier, TOutput>;
+  /**
+   * Triggers many runs of the task by one call, all or none: at most 500 items and 1 MB of payload in an array. An `AsyncIterable`, a generator or a
+   * `ReadableStream` may have any number of items.
+   * @throws BatchTriggerError where the server refuses the batch, or its input ended early (RES-13); what is wrong with an item as `trigger`.
+   */
+  readonly batchTrigger: BatchTrigger<TIdentifier, TPayload, TOutput>;
   readonly [taskTypes]?: { readonly payload: TPayload; readonly output: TOutput };
 }
 
@@ -271,6 +278,7 @@ function triggerable<TIdentifier extends string, TPayload, TOutput>(
         requestOptions,
       });
     },
+    batchTrigger: batchTriggerOf<TIdentifier, TPayload, TOutput>(id, check),
     triggerAndWait(...[payload, triggerOptions, requestOptions]) {
       return triggerAndWait<TIdentifier, TOutput>("triggerAndWait", {
         taskId: id,

@@ -1,6 +1,9 @@
 /** Triggers tasks by id: the task's code is imported as a type only (TRG-11). */
 import type { ApiPromise } from "./api-promise.js";
+import type { BatchItem, BatchOptions, BatchRunHandle, BatchStream, StreamedBatchHandle } from "./batch-handle.js";
+import { triggerBatch } from "./batch-trigger.js";
 import { hookRegistrars } from "./global-hooks.js";
+import type { BatchedRunHandle } from "./handle.js";
 import type { RequestOptions } from "./request-options.js";
 import type { RetrievedRun } from "./run.js";
 import { type PollOptions, runs } from "./runs.js";
@@ -70,6 +73,45 @@ function triggerAndSubscribeById<T extends AnyTask>(
   return triggerAndSubscribe<TaskIdentifier<T>, TaskOutput<T>>("tasks.triggerAndSubscribe", params);
 }
 
+/**
+ * Triggers many runs of a task by its id, by one call: `yourTask.batchTrigger` without the task's code.
+ *
+ * ```ts
+ * await tasks.batchTrigger<typeof resize>("resize", urls.map((url) => ({ payload: { url, width: 200 } })));
+ * ```
+ * @throws as `yourTask.batchTrigger` does.
+ */
+function batchTrigger<T extends AnyTask>(
+  id: TaskIdentifier<T>,
+  items: readonly BatchItem<TaskPayload<T>>[],
+  options?: BatchOptions,
+  requestOptions?: RequestOptions,
+): Promise<BatchRunHandle<readonly BatchedRunHandle<TaskIdentifier<T>, TaskPayload<T>, TaskOutput<T>>[]>>;
+function batchTrigger<T extends AnyTask>(
+  id: TaskIdentifier<T>,
+  items: BatchStream<BatchItem<TaskPayload<T>>>,
+  options?: BatchOptions,
+  requestOptions?: RequestOptions,
+): Promise<StreamedBatchHandle>;
+function batchTrigger(
+  id: string,
+  items: readonly UntypedItem[] | BatchStream<UntypedItem>,
+  options?: BatchOptions,
+  requestOptions?: RequestOptions,
+): Promise<BatchRunHandle | StreamedBatchHandle> {
+  return triggerBatch<UntypedItem>({
+    items,
+    read: ({ payload, options: own }) => ({ taskId: id, payload, options: own, check: undefined }),
+    options,
+    requestOptions,
+  });
+}
+
+interface UntypedItem {
+  readonly payload?: unknown;
+  readonly options?: TriggerOptions;
+}
+
 /** Options of the trigger, and of the polling; the latter are not sent. */
 export type TriggerAndPollOptions = TriggerOptions & PollOptions;
 
@@ -93,6 +135,7 @@ export const tasks = {
   trigger,
   triggerAndWait: triggerAndWaitById,
   triggerAndSubscribe: triggerAndSubscribeById,
+  batchTrigger,
   triggerAndPoll,
   ...hookRegistrars,
 } as const;

@@ -2,6 +2,7 @@
 
 import { type Client, createClient, type Transport } from "@connectrpc/connect";
 import { platform } from "#platform";
+import { BatchService } from "./gen/hairtrigger/v1/batch_service_pb.js";
 import { QueueService } from "./gen/hairtrigger/v1/queue_service_pb.js";
 import { RunService } from "./gen/hairtrigger/v1/run_service_pb.js";
 import { WaitpointService } from "./gen/hairtrigger/v1/waitpoint_service_pb.js";
@@ -11,6 +12,7 @@ import { PROTOCOL_VERSION, SDK_VERSION } from "./version.js";
 export interface Connection {
   readonly transport: Transport;
   readonly runs: Client<typeof RunService>;
+  readonly batches: Client<typeof BatchService>;
   readonly queues: Client<typeof QueueService>;
   readonly waitpoints: Client<typeof WaitpointService>;
 }
@@ -28,6 +30,7 @@ export function connectionTo(baseURL: string): Connection {
   const made: Connection = {
     transport,
     runs: createClient(RunService, transport),
+    batches: createClient(BatchService, transport),
     queues: createClient(QueueService, transport),
     waitpoints: createClient(WaitpointService, transport),
   };

@@ -58,10 +58,9 @@ async function answerOf<TIdentifier extends string, TPayload, TOutput>(
   const isRoot = !isSecretKey(settings.accessToken);
   const request = await triggerRequest({ taskId, payload, options, isRoot, function: TriggerFunction.TRIGGER });
   const { data, response } = await sendTriggerRequest(settings, request);
-  const publicAccessToken =
-    data.publicAccessToken === "" && isSecretKey(settings.accessToken)
-      ? await signHandleToken(settings, { runId: data.runId, issuedAtMs, expiresAtMs, tokenId: request.requestId })
-      : data.publicAccessToken;
+  const scope = `read:runs:${data.runId}`;
+  const token = { scope, issuedAtMs, expiresAtMs, tokenId: request.requestId };
+  const publicAccessToken = await handleToken(settings, data.publicAccessToken, token);
   const handle = {
     id: data.runId,
     taskIdentifier: taskId,
@@ -106,23 +105,26 @@ export async function triggerRequest(params: {
 }
 
 /** Before anything is sent, so that a malformed time leaves nothing behind. */
-function tokenEndMs(settings: CallSettings, nowMs: number): number {
+export function tokenEndMs(settings: CallSettings, nowMs: number): number {
   const expirationTime = settings.options.publicAccessToken?.expirationTime;
   return expirationTime === undefined ? nowMs + HANDLE_TOKEN_MS : expirationMs(expirationTime, nowMs);
 }
 
-async function signHandleToken(
+/** The token of a handle: the server's, where it made one, else signed here (TRG-3). */
+export async function handleToken(
   settings: CallSettings,
+  made: string,
   token: {
-    readonly runId: string;
+    readonly scope: string;
     readonly issuedAtMs: number;
     readonly expiresAtMs: number;
     readonly tokenId: string;
   },
 ): Promise<string> {
-  const { runId, ...times } = token;
+  if (made !== "" || !isSecretKey(settings.accessToken)) return made;
+  const { scope, ...times } = token;
   const signer = await tokenSigner(settings.accessToken);
-  return signer.sign({ scopes: [`read:runs:${runId}`], ...times });
+  return signer.sign({ scopes: [scope], ...times });
 }
 
 /** Ids that were warned about; above this many a process is not mistyping. */
@@ -130,7 +132,7 @@ const WARNED_MAX = 1_000;
 const warned = new Set<string>();
 
 /** TRG-6a: once per unknown id. */
-function warnUnknownTask(settings: CallSettings, taskId: string, similar: readonly string[]): void {
+export function warnUnknownTask(settings: CallSettings, taskId: string, similar: readonly string[]): void {
   const key = JSON.stringify([settings.baseURL, taskId]);
   if (warned.has(key) || warned.size >= WARNED_MAX) return;
   warned.add(key);

@@ -24,7 +24,7 @@ import {
 } from "../../domain/error.js";
 import { isLegal, placeOf } from "../../domain/run-machine.js";
 import type { InsertBatchResult, InsertRun } from "../../store/store.js";
-import type { BatchStream, EngineDeps, OpenBatchParams, StreamChunk, UnknownTask } from "../engine.js";
+import type { BatchChunk, BatchStream, EngineDeps, OpenBatchParams, UnknownTask } from "../engine.js";
 import type { TaskRegistry } from "../task-registry.js";
 import { limitIgnored } from "./trigger.js";
 import { announceRuns, batchKey, batchNames, fullQueue, prepareItems, unknownTasks } from "./trigger-batch.js";
@@ -122,7 +122,7 @@ class LiveStream implements BatchStream {
     return [...this.#warnings].slice(0, TOLD_MAX);
   }
 
-  async add(chunk: StreamChunk): Promise<void> {
+  async add(chunk: BatchChunk): Promise<void> {
     const { deps, registry, params, batch, names } = this.#parts;
     const { index, count } = chunk;
     if (this.#isKnown(chunk)) return;
@@ -150,13 +150,13 @@ class LiveStream implements BatchStream {
     }
   }
 
-  #isKnown({ index, count }: StreamChunk): boolean {
+  #isKnown({ index, count }: BatchChunk): boolean {
     if (index >= this.#batch.chunkCount) return false;
     this.#deduplicated += count;
     return true;
   }
 
-  #take(chunk: StreamChunk, inserts: readonly InsertRun[], result: InsertBatchResult): void {
+  #take(chunk: BatchChunk, inserts: readonly InsertRun[], result: InsertBatchResult): void {
     switch (result.kind) {
       case "created":
         announceRuns(this.#parts.deps, result);
@@ -179,7 +179,8 @@ class LiveStream implements BatchStream {
         if (!this.#isKnown(chunk)) throw batchChunkOutOfOrder(chunk.index, result.batch.chunkCount);
         return;
       case "cached":
-        throw new Error("a chunk was answered by a key");
+      case "tokenUsed":
+        throw new Error(`a chunk of a stream was ${result.kind}`);
     }
   }
 
