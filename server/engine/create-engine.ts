@@ -13,6 +13,7 @@ import { createSettle } from "./duties/settle.js";
 import { createTimeout } from "./duties/timeout.js";
 import type { Engine, EngineDeps, EngineParts } from "./engine.js";
 import { createAddTags } from "./producers/add-tags.js";
+import { createBulk } from "./producers/bulk.js";
 import { createCancel } from "./producers/cancel.js";
 import { createQueues } from "./producers/queues.js";
 import { createReplay } from "./producers/replay.js";
@@ -47,6 +48,9 @@ export function createEngine(parts: EngineParts): Engine {
   const unsubscribe = deps.signals.subscribe((signal) => {
     if (signal.kind === "claimable") dispatcher.wakeTask(signal.environment, signal.taskId);
   });
+  const cancel = createCancel(deps);
+  const replay = createReplay(deps, trigger);
+  const bulk = createBulk(deps, { cancel, replay });
   const watching = new AbortController();
   const hub = createWatchHub(deps);
 
@@ -63,9 +67,11 @@ export function createEngine(parts: EngineParts): Engine {
     watchRun: (params) => watchRun(deps, hub, { ...params, signal: AbortSignal.any([params.signal, watching.signal]) }),
     watchRuns: (params) =>
       watchRuns(deps, hub, { ...params, signal: AbortSignal.any([params.signal, watching.signal]) }),
-    cancelRun: createCancel(deps),
+    cancelRun: cancel,
     rescheduleRun: createReschedule(deps),
-    replayRun: createReplay(deps, trigger),
+    replayRun: replay,
+    bulkCancel: bulk.cancel,
+    bulkReplay: bulk.replay,
     resetIdempotencyKey: createResetKey(deps),
     addTags: createAddTags(deps),
     updateMetadata: createUpdateMetadata(deps),

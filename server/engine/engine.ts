@@ -29,6 +29,7 @@ import type {
   ClaimedRun,
   LogLine,
   QueueView,
+  RunCursor,
   RunDetail,
   RunFilter,
   RunResult,
@@ -248,6 +249,40 @@ export interface AddTagsParams {
   readonly attempt: AttemptRef | undefined;
 }
 
+/** One call of a bulk action (RUN-22). */
+export interface BulkParams {
+  readonly environment: string;
+  readonly which: { readonly filter: RunFilter } | { readonly runIds: readonly string[] };
+  /** Runs of this call, 1 to 500. */
+  readonly limit: number;
+  /** Where the last call ended; undefined: this is the first. */
+  readonly place: BulkPlace | undefined;
+}
+
+/** Where a bulk action goes on, with the set that its first call froze. */
+export interface BulkPlace {
+  readonly filter: RunFilter;
+  /** Runs of the whole action. */
+  readonly matched: number;
+  /** The last run that was handled; of ids, how many were. */
+  readonly after?: RunCursor;
+  readonly index: number;
+}
+
+export interface BulkFailure {
+  readonly runId: string;
+  readonly error: AppError;
+}
+
+export interface BulkDone {
+  readonly matched: number;
+  /** Of this call. */
+  readonly succeeded: number;
+  readonly failures: readonly BulkFailure[];
+  /** undefined: done. */
+  readonly next: BulkPlace | undefined;
+}
+
 export interface WatchRunsParams {
   readonly environment: string;
   readonly watched: Extract<Watched, { readonly kind: "tags" | "batch" }>;
@@ -359,6 +394,10 @@ export interface Engine {
   ): Promise<RunDetail>;
   /** Reasons: RUN_NOT_FOUND, QUEUE_FULL, PAYLOAD_STORE_UNAVAILABLE. */
   replayRun(environment: string, runId: string, requestId: string | undefined): Promise<{ readonly runId: string }>;
+  /** As {@link cancelRun}, up to 500 a call. Reasons: INVALID_PAGE; those of single runs are in the result. */
+  bulkCancel(params: BulkParams & { readonly reason: string | undefined }): Promise<BulkDone>;
+  /** As {@link replayRun}; a repeated page makes no second runs. Reasons as above. */
+  bulkReplay(params: BulkParams & { readonly requestId: string | undefined }): Promise<BulkDone>;
   /** `key` as on the wire (see TriggerOptionsInput). Reasons: IDEMPOTENCY_KEY_NOT_FOUND. */
   resetIdempotencyKey(params: {
     readonly environment: string;

@@ -26,6 +26,7 @@ import { type AppError, invalidRequest, isAppError } from "../domain/error.js";
 import type { RunState } from "../domain/run.js";
 import type { RelatedRun, RunDetail, TriggerItem, TriggerOutcome } from "../engine/engine.js";
 import { baseOf, principalOf } from "./call-scope.js";
+import { bulkAnswer, bulkParams } from "./convert/bulk.js";
 import { operationsOfWire, wireChunk } from "./convert/metadata.js";
 import { wireRun, wireRunListItem } from "./convert/run.js";
 import { createdFromOf, filterOf, type RunPlace, runPlaceOf } from "./convert/run-filter.js";
@@ -179,6 +180,19 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
       return engine.replayRun(environment, runId, given(requestId));
     },
 
+    async bulkCancelRuns(request, context) {
+      const { environment } = requireSecretKey(principalOf(context), "BulkCancelRuns");
+      const bulk = bulkContext(environment, "BulkCancelRuns");
+      return bulkAnswer(await engine.bulkCancel({ ...bulkParams(request, bulk), reason: given(request.reason) }), bulk);
+    },
+
+    async bulkReplayRuns(request, context) {
+      const { environment } = requireSecretKey(principalOf(context), "BulkReplayRuns");
+      const bulk = bulkContext(environment, "BulkReplayRuns");
+      const requestId = given(request.requestId);
+      return bulkAnswer(await engine.bulkReplay({ ...bulkParams(request, bulk), requestId }), bulk);
+    },
+
     async updateRunMetadata({ runId, operations, writer, firstSequence, requestId }, context) {
       const { environment } = requireSecretKey(principalOf(context), "UpdateRunMetadata");
       const foreign = operations.findIndex(({ target }) => target > MetadataTarget.SELF);
@@ -207,6 +221,10 @@ export function createRunService(deps: ServiceDeps): Partial<ServiceImpl<typeof 
       return engine.resetIdempotencyKey({ environment, taskId, key, requestId: given(requestId) });
     },
   };
+
+  function bulkContext(environment: string, method: string) {
+    return { list: { environment, method }, pageTokens: deps.pageTokens, nowMs: clock.nowMs() };
+  }
 
   /** A run that the principal may read; to a token that is about tasks, tags or batches an unknown run is a missing scope. */
   async function readable<T extends { readonly run: RunState }>(

@@ -57,6 +57,8 @@ export interface Store {
   readRunResults(ids: readonly RunRef[]): Promise<readonly (RunResult | undefined)[]>;
   /** One page of runs, newest first by (creation, id) (RUN-17…20). */
   listRuns(query: RunQuery): Promise<RunPage>;
+  /** How many runs the filter matches. */
+  countRuns(query: { readonly environment: string; readonly filter: RunFilter }): Promise<number>;
   /**
    * Takes the key from its run (IDM-28). Under a request id the answer is remembered in the same step and repeated (REQ-1).
    * `undefined`: no run holds the key.

@@ -4,6 +4,7 @@ import test from "ava";
 import { AttemptOutcome, LogLevel, RunStatus, TriggerFunction } from "#proto/hairtrigger/v1/run_pb.js";
 import { startApi, statusName, timeMs } from "../support/api.js";
 import { oneOfEach } from "./runs-api/one-of-each.js";
+import "./runs-api/bulk.js";
 import "./runs-api/lists.js";
 import "./runs-api/metadata.js";
 import "./runs-api/steer.js";

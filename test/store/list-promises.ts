@@ -146,4 +146,42 @@ export function listPromises(promise: Promises): void {
       [newer],
     );
   });
+
+  promise("RUN-24, TAG-6: runs with all of some tags, and runs that changed since, are found", async (t, world) => {
+    const both = await world.trigger({ tags: ["x", "y"] });
+    await world.trigger({ tags: ["x"] });
+    await world.trigger({ tags: ["y", "z"] });
+    const three = await world.trigger({ tags: ["z", "y", "x"] });
+    t.deepEqual((await world.list({ allTags: ["y", "x"] })).toSorted(), [both, three].toSorted());
+    t.deepEqual(await world.list({ allTags: ["x", "y"], tags: ["z", "none"] }), [three]);
+    t.deepEqual(await world.list({ allTags: ["x", "none"] }), []);
+    world.nowMs += 1_000;
+    await world.apply(both, { event: "cancel", reason: "" });
+    t.deepEqual(await world.list({ allTags: ["x", "y"], updatedFromMs: world.nowMs }), [both]);
+    t.deepEqual(await world.list({ updatedFromMs: world.nowMs + 1 }), []);
+  });
+
+  promise("RUN-22: runs are counted by every filter, each once", async (t, world) => {
+    const { environment } = world;
+    const ids = [
+      await world.trigger({ tags: ["x", "y"], isTest: true }),
+      await world.trigger({ tags: ["y"], queue: "named" }),
+      await world.trigger({ taskId: "other" }),
+    ];
+    world.nowMs += 1_000;
+    await world.trigger({ taskId: "other", queue: "named" });
+    await world.apply(ids[0] ?? "", { event: "cancel", reason: "" });
+    const count = (filter: RunFilter) => world.store.countRuns({ environment, filter });
+    t.is(await count({}), 4);
+    t.is(await count({ tags: ["x", "y"] }), 2);
+    t.is(await count({ allTags: ["x", "y"] }), 1);
+    t.is(await count({ taskIds: ["other", "job"] }), 4);
+    t.is(await count({ taskIds: ["other"], queues: ["named"] }), 1);
+    t.is(await count({ queues: ["named", "task/other"] }), 3);
+    t.is(await count({ statuses: ["QUEUED"] }), 3);
+    t.is(await count({ statuses: ["CANCELED"], tags: ["x"], isTest: true }), 1);
+    t.is(await count({ fromMs: world.nowMs }), 1);
+    t.is(await count({ toMs: world.nowMs - 1, taskIds: ["job"] }), 2);
+    t.is(await world.store.countRuns({ environment: "nowhere", filter: {} }), 0);
+  });
 }

@@ -1,4 +1,5 @@
 /** Public names of `@hairtrigger/sdk`: define tasks, trigger them, read and change what came of it. */
+
 export type { ApiAnswer, ApiPromise, ApiResponse } from "./api-promise.js";
 export { auth } from "./auth.js";
 export { batch } from "./batch.js";
@@ -14,6 +15,7 @@ export type {
   RetrievedBatch,
   StreamedBatchHandle,
 } from "./batch-handle.js";
+export type { BulkCancelOptions, BulkOptions, BulkProgress, BulkResult, BulkTarget } from "./bulk.js";
 export { type Configuration, configure } from "./configuration.js";
 export {
   AbortError,

@@ -1,5 +1,6 @@
 /** Reads and changes runs (section 18). */
 import type { ApiAnswer, ApiPromise } from "./api-promise.js";
+import { cancel as bulkCancel, replay as bulkReplay } from "./bulk.js";
 import { call, sendOnce } from "./call.js";
 import { systemClock } from "./clock.js";
 import { callSettings } from "./configuration.js";
@@ -325,6 +326,8 @@ function subscribeToBatch(
   return subscribeToBatchRuns(idOf(batch), options, requestOptions);
 }
 
+const bulk = { cancel: bulkCancel, replay: bulkReplay } as const;
+
 /** Reads and changes runs. */
 export const runs = {
   retrieve,
@@ -336,4 +339,6 @@ export const runs = {
   subscribeToRun,
   subscribeToRunsWithTag,
   subscribeToBatch,
+  /** Actions on many runs. */
+  bulk,
 } as const;

@@ -1,10 +1,16 @@
 /** Replay: a new run with the payload, tags, metadata and queue of an old one (RUN-15), through the same door as any trigger. */
+import { derivedId } from "../../domain/ids.js";
 import type { EngineDeps } from "../engine.js";
 import { retrieveRun } from "./retrieve.js";
-import type { Trigger } from "./trigger.js";
+import { TRIGGER_FAMILY, type Trigger } from "./trigger.js";
 
 /** Apart from plain triggers: the request id of a replay never meets that of a trigger. */
 const REQUEST_PREFIX = "replay ";
+
+/** Id of the run that a replay under this request id makes. */
+export function replayId(environment: string, requestId: string): string {
+  return derivedId("run", environment, TRIGGER_FAMILY, `${REQUEST_PREFIX}${requestId}`);
+}
 
 export function createReplay(deps: EngineDeps, trigger: Trigger) {
   return async (

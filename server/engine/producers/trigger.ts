@@ -22,7 +22,7 @@ import { dropUnused, offload } from "./offload.js";
 import { requestMark } from "./request.js";
 
 /** TriggerTask and TriggerTasks share their memory of requests (design 6). */
-const FAMILY = "trigger";
+export const TRIGGER_FAMILY = "trigger";
 /** TRG-6a. */
 export const SIMILAR_MAX = 3;
 /** How long an awaited trigger that hit an existing run is answered with it again: a year, longer than results are kept. */
@@ -161,7 +161,7 @@ function idOf({ entropy }: EngineDeps, environment: string, item: TriggerItem, n
 }
 
 function familyOf({ caller, taskId }: TriggerItem): string {
-  return familyOfCaller(caller, FAMILY, taskId);
+  return familyOfCaller(caller, TRIGGER_FAMILY, taskId);
 }
 
 function keyOf(

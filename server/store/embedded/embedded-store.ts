@@ -121,6 +121,10 @@ class LiveStore implements EmbeddedStore {
     return this.#call("listRuns", query);
   }
 
+  countRuns(query: Parameters<port.Store["countRuns"]>[0]): Promise<number> {
+    return this.#call("countRuns", query);
+  }
+
   resetKey(params: port.ResetKey): Promise<{ readonly runId: string } | undefined> {
     return this.#call("resetKey", params);
   }

@@ -86,6 +86,42 @@ export function listRuns(context: Context, query: RunQuery): RunPage {
   };
 }
 
+/** Runs that a filter matches, counted stream by stream where these have no run in common. */
+export function countRuns(
+  context: Context,
+  { environment, filter }: { readonly environment: string; readonly filter: RunFilter },
+): number {
+  const env = context.names.findEnvironment(environment);
+  if (env === undefined) return 0;
+  const { streams, grid, conditions } = planOf(context, env, filter);
+  const { fromMs, toMs } = filter;
+  const side: Side = { cursor: undefined, isNewer: false, isInclusive: false, fromMs, toMs };
+  const pairs = (grid?.tasks ?? []).flatMap((task) =>
+    (grid?.places ?? []).map((place): Stream => ({ ...PAIR, params: [task, place] })),
+  );
+  const also = grid === undefined || grid.also === "" ? [] : [{ sql: grid.also, params: [] }];
+  const count = (stream: Stream, own: readonly Condition[]): number => {
+    const all = [{ sql: stream.condition, params: stream.params }, ...own, ...bounds(stream.table, side)];
+    const from = stream.table === "run_tags" ? "run_tags CROSS JOIN runs ON runs.row = run_tags.run" : "runs";
+    const row = context.db.get(
+      `SELECT COUNT(*) FROM ${from} WHERE ${allOf(all)}`,
+      ...all.flatMap(({ params }) => params),
+    );
+    return numberAt(row ?? [], 0);
+  };
+  // A run with several of the tags is counted in the stream of the first of them.
+  const earlier = (index: number): readonly Condition[] =>
+    streams.slice(0, index).flatMap(({ table, params }): readonly Condition[] => {
+      const tag = params[1];
+      if (table !== "run_tags" || typeof tag !== "string") return [];
+      return withAnyTag([tag]).map(({ sql, params: own }) => ({ sql: `NOT ${sql}`, params: own }));
+    });
+  return [
+    ...streams.map((stream, index) => count(stream, [...conditions, ...earlier(index)])),
+    ...pairs.map((pair) => count(pair, [...also, ...conditions])),
+  ].reduce((sum, part) => sum + part, 0);
+}
+
 const ROW_SQL = `SELECT ${RUN_COLUMNS} FROM runs WHERE row = ?`;
 
 function runAt(context: Context, row: number): RunState {

@@ -7,7 +7,7 @@ import { findRuns } from "./find.js";
 import { insertRuns } from "./insert.js";
 import type { InsertRow } from "./insert-row.js";
 import { resetKey } from "./keys.js";
-import { listRuns } from "./list.js";
+import { countRuns, listRuns } from "./list.js";
 import { appendLogs } from "./logs.js";
 import { changeMetadata } from "./metadata.js";
 import { findUnnamedObjects } from "./objects.js";
@@ -64,6 +64,7 @@ const READ_VERBS = {
   readStream,
   readRunResults,
   listRuns,
+  countRuns,
   findRuns,
   readBatches,
   readBatchItems,

@@ -25,6 +25,17 @@ export async function listRuns(context: Context, query: RunQuery): Promise<RunPa
   };
 }
 
+export async function countRuns(
+  context: Context,
+  { environment, filter }: { readonly environment: string; readonly filter: RunFilter },
+): Promise<number> {
+  const [counted] = await context.runs.aggregate<{ readonly count: number }>([
+    { $match: { $and: [{ environment }, ...conditionsOf(filter)] } },
+    { $count: "count" },
+  ]);
+  return counted?.count ?? 0;
+}
+
 async function readPage(
   context: Context,
   conditions: readonly Document[],

@@ -25,7 +25,7 @@ import { createIndexes } from "./indexes.js";
 import { insertRuns } from "./insert.js";
 import { type KeyDoc, resetKey } from "./keys.js";
 import { endLingering } from "./lingering.js";
-import { listRuns } from "./list.js";
+import { countRuns, listRuns } from "./list.js";
 import { appendLogs, type LogsDoc } from "./logs.js";
 import { changeMetadata, type MetadataSourceDoc } from "./metadata.js";
 import { findUnnamedObjects } from "./objects.js";
@@ -241,6 +241,10 @@ class LiveStore implements MongoStore {
 
   listRuns(query: port.RunQuery): Promise<port.RunPage> {
     return this.#call((context) => listRuns(context, query));
+  }
+
+  countRuns(query: Parameters<port.Store["countRuns"]>[0]): Promise<number> {
+    return this.#call((context) => countRuns(context, query));
   }
 
   resetKey(params: port.ResetKey): ReturnType<port.Store["resetKey"]> {

@@ -24,7 +24,8 @@ export function listRunsMessage(options: ListRunsOptions): ListRunsRequest {
   });
 }
 
-function filterMessage(filter: RunFilter): WireFilter {
+/** @throws BadRequestError for what the wire cannot carry. */
+export function filterMessage(filter: RunFilter): WireFilter {
   return create(RunFilterSchema, {
     statuses: statuses(filter.status),
     taskIds: listOf(filter.taskIdentifier),
