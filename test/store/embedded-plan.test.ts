@@ -229,11 +229,17 @@ function everyVerb(watched: Watched): void {
     { batchId: "batch_1" },
     { tags: ["x"], queues: ["q"], statuses: ["QUEUED"] as const, taskIds: ["job"], batchId: "batch_1", isTest: false },
     { taskIds: ["job"], fromMs: START_MS, toMs: START_MS + 5 },
+    { isTest: true },
+    { allTags: ["x", "y"], updatedFromMs: START_MS },
   ]) {
+    watched.call("countRuns", { environment, filter });
     watched.call("listRuns", { environment, filter, limit: 10 });
     watched.call("listRuns", { environment, filter, limit: 10, after: cursor });
     watched.call("listRuns", { environment, filter, limit: 10, before: cursor });
   }
+  const operations = [{ sequence: 1, operation: { kind: "increment", key: "n", amount: 1 } as const }];
+  const metadata = { environment, source: "s", operations, attempt: undefined, isWhole: true, bytesMax: 100 };
+  watched.call("changeMetadata", [{ ...metadata, runId: parent, nowMs: START_MS + 5 }]);
   watched.call("listTasks", { environment });
   watched.call("listQueues", { environment, page: 1, perPage: 10 });
   watched.call("readQueue", { environment, name: "q" });

@@ -154,7 +154,7 @@ export const ROOMS: readonly Room[] = [
   },
   {
     name: "store bench",
-    at: ["test/bench/store-bench.ts"],
+    at: ["test/bench/store-bench.ts", "test/bench/list-bench.ts"],
     imports: ["server/store/", "server/domain/", "test/bench/", "test/support/"],
     packages: ["*"],
   },

@@ -2,7 +2,7 @@
  * Pages of runs, newest first by (creation, id) (RUN-17…20).
  *
  * A page is merged from streams, each a range of an index that has the order of the page: of runs by (task, place), for all tasks and
- * places that the filter leaves; or, where the filter names them and fewer runs are in them, of a tag, a queue or a batch. What the
+ * places that the filter leaves; or, where the filter names them and fewer runs are in them, of a tag, a queue, a batch or the tests. What the
  * streams do not select are conditions on the rows that they pass. The first entries of all pairs of task and place are one query; a
  * stream is read further, in pages that double, only when its first entry is on the page.
  */
@@ -150,6 +150,12 @@ function planOf(context: Context, env: number, filter: RunFilter): Plan {
       grid: undefined,
       conditions: [...rows, ...inQueues(queueIds), ...withTags(filter)],
     });
+  }
+  if (filter.isTest === true) {
+    // Said literally, for the planner to see that the partial index fits.
+    const stream: Stream = { table: "runs", condition: "runs.env = ? AND runs.is_test = 1", params: [env] };
+    const own = [...rows, ...inQueues(queueIds), ...withTags(filter), ...inBatch(batchId)];
+    others.push({ streams: [stream], grid: undefined, conditions: own });
   }
   if (tags.length > 0) {
     const streams = [...new Set(tags)].map((tag): Stream => {

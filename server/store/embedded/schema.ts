@@ -82,6 +82,7 @@ CREATE INDEX runs_purge ON runs (purge_key) WHERE purge_key IS NOT NULL;
 CREATE INDEX runs_parent ON runs (parent, created_ms) WHERE parent IS NOT NULL;
 CREATE INDEX runs_batch ON runs (env, batch, created_ms, id) WHERE batch IS NOT NULL;
 CREATE INDEX runs_queue ON runs (queue, created_ms, id) WHERE is_elsewhere = 1;
+CREATE INDEX runs_test ON runs (env, created_ms, id) WHERE is_test = 1;
 CREATE INDEX runs_list ON runs (task, place, created_ms, id);
 CREATE TABLE run_tags (
   env INTEGER NOT NULL, tag TEXT NOT NULL, created_ms INTEGER NOT NULL, id BLOB NOT NULL, run INTEGER NOT NULL,
