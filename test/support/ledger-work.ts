@@ -16,6 +16,8 @@ export interface Work {
   readonly ms?: number;
   /** Waits for its release if it runs in the worker of this name, the first time. */
   readonly holdIn?: string;
+  /** Triggers so many children of the task `counted`. Only of the task `count`. */
+  readonly children?: number;
   /** Does not look at its signal. */
   readonly isStubborn?: boolean;
 }

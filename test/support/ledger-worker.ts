@@ -2,7 +2,7 @@
  * A worker process whose tasks write their starts and ends into a ledger: `node ledger-worker.js <LedgerWorkerOptions as JSON>`. Its parent
  * releases held runs by messages, and takes it along when it disappears.
  */
-import { queue, task } from "@hairtrigger/sdk";
+import { metadata, queue, task, tasks } from "@hairtrigger/sdk";
 import { startWorker } from "@hairtrigger/sdk/worker";
 import { appendEntry } from "./ledger.js";
 import { KEYED_LIMIT, type LedgerWorkerOptions, NARROW_LIMIT, type ReleaseMessage, type Work } from "./ledger-work.js";
@@ -58,17 +58,38 @@ function spent(ms: number, signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
+/** Makes children that are counted in its metadata, and lives until it is released. */
+async function count(payload: Work, params: Parameters<typeof work>[1]) {
+  const { children = 0 } = payload;
+  for (let number = 1; number <= children; number += 1) {
+    await tasks.trigger("counted", { number, ms: 20 + (number % 7) * 15 });
+  }
+  return work(payload, params);
+}
+
+async function counted(payload: Work, params: Parameters<typeof work>[1]) {
+  const done = await work(payload, params);
+  metadata.root.increment("done").increment(`by-${name}`);
+  return done;
+}
+
 /** Pauses far below a session's time, so that a test sees the session and not the policy. */
 const retry = { maxAttempts: 3, minTimeoutInMs: 200, maxTimeoutInMs: 200, randomize: false };
 const narrow = queue({ name: "narrow", concurrencyLimit: NARROW_LIMIT });
 
-const tasks = [
+const served = [
   task({ id: "work", retry, run: work }),
+  task({ id: "count", retry, run: count }),
+  task({ id: "counted", retry, run: counted }),
   task({ id: "narrow-a", retry, queue: narrow, run: work }),
   task({ id: "narrow-b", retry, queue: narrow, run: work }),
   task({ id: "keyed", retry, queue: queue({ name: "keyed", concurrencyLimit: KEYED_LIMIT }), run: work }),
 ];
 
-const worker = await startWorker({ tasks, concurrency: concurrency ?? 10, gracePeriodMs: gracePeriodMs ?? 25_000 });
+const worker = await startWorker({
+  tasks: served,
+  concurrency: concurrency ?? 10,
+  gracePeriodMs: gracePeriodMs ?? 25_000,
+});
 appendEntry(ledger, { who: name, what: "ready" });
 await worker.closed;

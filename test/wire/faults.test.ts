@@ -5,12 +5,14 @@
 import { registerDelays } from "./faults/delays.js";
 import { registerDisks } from "./faults/disks.js";
 import { registerLimits } from "./faults/limits.js";
+import { registerMetadata } from "./faults/metadata.js";
 import { registerOutages } from "./faults/outages.js";
 import { registerTriggers } from "./faults/triggers.js";
 import { registerWorkers } from "./faults/workers.js";
 
 registerTriggers();
 registerLimits();
+registerMetadata();
 registerDisks();
 registerWorkers();
 registerOutages();
