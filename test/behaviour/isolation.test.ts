@@ -183,9 +183,13 @@ test.serial(
 test.serial(
   "WRK-5: an uncaught error fails the attempt with the error itself, and its process ends after the grace",
   async (t) => {
-    const { trigger, ended, worker } = await start(t);
-    const { status, error } = await ended(await trigger("uncaught"));
+    const { trigger, ended, placeOf, worker } = await start(t);
+    const runId = await trigger("uncaught");
+    const { status, error } = await ended(runId);
     t.deepEqual([status, error?.name, error?.message], ["FAILED", "RangeError", "nobody caught it"]);
+    // Its function would wait for ever.
+    const { pid } = await placeOf(runId);
+    await until(() => !isAlive(pid));
     t.is(worker.exitCode, null);
   },
 );

@@ -84,6 +84,26 @@ test("dev: a change brings new code at once; what still runs is interrupted afte
   t.regex(dev.output(), /slow .*interrupted/);
 });
 
+test("WRK-5: isolated tasks of TypeScript files run in processes of the worker of dev", async (t) => {
+  const folder = await makeProject(t, {
+    "tasks.ts": `
+      import { task } from "@hairtrigger/sdk";
+      const run = async (): Promise<readonly number[]> => [process.pid, process.ppid];
+      export const isolated = task({ id: "isolated", isolation: "process", run });
+      export const plain = task({ id: "plain", run });`,
+  });
+  const dev = await startDev(t, folder, ["tasks.ts"]);
+  const pidsOf = async (taskId: string): Promise<readonly string[]> => {
+    const { stdout } = await cli(t, ["trigger", taskId, "--wait"], { cwd: folder, env: dev.env });
+    return /COMPLETED {2}\[(\d+),(\d+)\]/.exec(stdout)?.slice(1) ?? [stdout];
+  };
+  const [worker] = await pidsOf("plain");
+  const [pid, parent] = await pidsOf("isolated");
+  t.is(parent, worker);
+  t.not(pid, worker);
+  t.is(dev.output().match(/worker ready/g)?.length ?? 0, 1, "a task process is no worker");
+});
+
 test("dev: files that do not load are told, and the next good version runs", async (t) => {
   const folder = await makeProject(t, { "tasks.ts": TASKS, "greet.ts": GREET });
   const dev = await startDev(t, folder, ["tasks.ts"]);

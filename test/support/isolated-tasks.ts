@@ -65,6 +65,7 @@ const all = [
     isolation,
     retry: { ...retry, maxAttempts: 1 },
     run: () => {
+      logger.info("begun", { ...here() });
       setImmediate(() => {
         throw new RangeError("nobody caught it");
       });
