@@ -295,3 +295,10 @@ test.serial("WRK-5: the declaration says that a task is isolated", async (t) => 
   const isolationOf = (id: string) => known.find((task) => task.id === id)?.isolation;
   t.deepEqual([isolationOf("where"), isolationOf("plain")], [TaskIsolation.PROCESS, TaskIsolation.NONE]);
 });
+
+test.serial("WRK-5, PAY-3: large payloads and outputs get to task processes and back, in every attempt", async (t) => {
+  const { trigger, ended } = await start(t);
+  const { status, output, attemptCount } = await ended(await trigger("large", "x".repeat(2_000_000)));
+  t.deepEqual([status, attemptCount], ["COMPLETED", 2]);
+  t.true(output === "X".repeat(2_000_000));
+});

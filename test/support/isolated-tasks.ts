@@ -50,6 +50,15 @@ const all = [
       return ctx.attempt.number;
     },
   }),
+  task({
+    id: "large",
+    isolation,
+    retry,
+    run: (text: string, { ctx }) => {
+      if (ctx.attempt.number === 1) process.exit(1);
+      return text.toUpperCase();
+    },
+  }),
   task({ id: "segfault", isolation, retry, run: () => void process.kill(process.pid, "SIGSEGV") }),
   task({
     id: "memory",
