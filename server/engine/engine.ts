@@ -153,6 +153,8 @@ export interface BatchCall {
 }
 
 export interface TriggerBatchParams extends BatchCall {
+  /** Of the run that is about to wait for the batch: the lease that it is executed under. */
+  readonly awaitedBy?: Lease | undefined;
   readonly items: readonly BatchTriggerItem[];
   /** What is wrong with the form of the call, to be told with the rest (ERR-1). */
   readonly formViolations: readonly Violation[];
@@ -168,6 +170,8 @@ export interface UnknownTask {
 export interface TriggeredBatch {
   readonly batch: BatchState;
   readonly isCached: boolean;
+  /** Asked for by `awaitedBy` only: all its runs are final. */
+  readonly isDone: boolean;
   /** By position; the first 1,000. */
   readonly items: readonly BatchItem[];
   readonly unknownTasks: readonly UnknownTask[];
@@ -347,7 +351,7 @@ export interface Engine {
   retrieveRun(environment: string, runId: string): Promise<RunDetail>;
   /**
    * Creates a batch of one call: all runs or none (BAT-8). Reasons: those of trigger, violations named `items[n].…`; BATCH_EMPTY,
-   * BATCH_TOO_LARGE, BATCH_PAYLOAD_TOO_LARGE.
+   * BATCH_TOO_LARGE, BATCH_PAYLOAD_TOO_LARGE; PARENT_RUN_FINAL and STALE_LEASE (awaited).
    */
   triggerBatch(params: TriggerBatchParams): Promise<TriggeredBatch>;
   /**

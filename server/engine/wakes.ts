@@ -6,12 +6,13 @@
  *
  * Both sides are done here, right after the commit, everything of one flush together; what a crash left is found by its marks (`settle`).
  */
+import { isBatchDone } from "../domain/batch.js";
 import { type RunState, TODO } from "../domain/run.js";
 import type { RunChange, Settle } from "../domain/run-change.js";
 import { isFinal } from "../domain/run-status.js";
 import { parseWaitTarget, waitTarget } from "../domain/wait.js";
 import { targetOf, type Waitpoint } from "../domain/waitpoint.js";
-import type { RunRef, WaitpointRef } from "../store/store.js";
+import type { BatchRef, RunRef, WaitpointRef } from "../store/store.js";
 import type { EngineDeps } from "./engine.js";
 import { emitMoved } from "./moved.js";
 
@@ -87,13 +88,20 @@ export function createWakes(deps: () => EngineDeps): Wakes {
   };
 }
 
-/** Wakes all who wait for these runs, which have ended, then clears their marks. */
+/** Wakes all who wait for these runs, which have ended, or for batches that are done with them; then clears the marks. */
 export async function wakeWaiters(deps: EngineDeps, ended: readonly RunState[]): Promise<void> {
-  for (const [environment, runs] of byEnvironment(ended)) {
+  const refs = ended.map(({ environment, id: runId }) => ({ environment, runId }));
+  // Asked once for all of the flush: a batch of many pays for the runs that ended since the last look, not for all it has.
+  const batches = await deps.store.doneBatches(refs);
+  const targets = [
+    ...refs.map(({ environment, runId }) => ({ environment, target: waitTarget({ kind: "run", runId }) })),
+    ...batches.map(({ environment, batchId }) => ({ environment, target: waitTarget({ kind: "batch", batchId }) })),
+  ];
+  for (const [environment, own] of byEnvironment(targets)) {
     await wakeAllWaitingFor(
       deps,
       environment,
-      runs.map(({ id: runId }) => waitTarget({ kind: "run", runId })),
+      own.map(({ target }) => target),
     );
   }
   await settle(deps, ended, TODO.wakeWaiting);
@@ -130,22 +138,29 @@ export async function lookOnceMore(deps: EngineDeps, waiting: readonly RunState[
 /** Whether what a run waits for is over; what does not exist will never end otherwise. */
 async function readEnds(deps: EngineDeps, waiting: readonly RunState[]): Promise<(run: RunState) => boolean> {
   const runRefs: RunRef[] = [];
+  const batchRefs: BatchRef[] = [];
   const waitpointRefs: (WaitpointRef & { readonly waitingFor: string })[] = [];
   for (const { environment, waitingFor = "" } of waiting) {
     const target = parseWaitTarget(waitingFor);
     if (target.kind === "run") runRefs.push({ environment, runId: target.runId });
+    if (target.kind === "batch") batchRefs.push({ environment, batchId: target.batchId });
     if (target.kind === "token" || target.kind === "time") {
       waitpointRefs.push({ environment, waitpointId: target.waitpointId, waitingFor });
     }
   }
-  const [runs, waitpoints] = await Promise.all([
+  const [runs, batches, waitpoints] = await Promise.all([
     runRefs.length === 0 ? [] : deps.store.readRuns(runRefs),
+    batchRefs.length === 0 ? [] : deps.store.readBatches(batchRefs),
     waitpointRefs.length === 0 ? [] : deps.store.readWaitpoints(waitpointRefs),
   ]);
   const over = new Set<string>();
   runRefs.forEach(({ environment, runId }, index) => {
     const run = runs[index];
     if (run === undefined || isFinal(run.status)) over.add(`${environment}|${runId}`);
+  });
+  batchRefs.forEach(({ environment, batchId }, index) => {
+    const view = batches[index];
+    if (view === undefined || isBatchDone(view.batch, view.hasLiveRun)) over.add(`${environment}|${batchId}`);
   });
   waitpointRefs.forEach(({ environment, waitingFor }, index) => {
     if (waitpoints[index]?.status !== "WAITING") over.add(`${environment}|${waitingFor}`);

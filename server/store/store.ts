@@ -82,6 +82,8 @@ export interface Store {
   sealBatches(items: readonly SealBatch[]): Promise<readonly (BatchState | undefined)[]>;
   /** Open batches that a duty has to look at, at most `limit`; the guard of the seal decides again. */
   findBatches(query: FindBatches): Promise<readonly BatchState[]>;
+  /** Some run is about to wait for these, which were made without: the end of their runs asks for them from now on. Unknown ones are ignored. */
+  awaitBatches(refs: readonly BatchRef[]): Promise<void>;
   /**
    * Of the awaited batches that these final runs are members of, made by them or hit by them: those that are done now (BAT-9). Each
    * look costs as much as there are members that ended since the last one, whatever the size of the batch.

@@ -4,6 +4,7 @@ import type { Assignment } from "#proto/hairtrigger/worker/v1/worker_pb.js";
 import { refusal, type StatusName, startApi, statusName } from "../support/api.js";
 import { hex } from "../support/wire-worker.js";
 import { awaited } from "./waits/awaited.js";
+import "./waits/batches.js";
 import "./waits/interruptions.js";
 import "./waits/restart.js";
 
@@ -325,4 +326,27 @@ test("RUN-6: a resume that is not confirmed goes back unchanged and comes again"
   t.is((await worker.interrupted(again.lease)).case, "released", "the worker holds its continuation no more");
   const anew = await worker.begin();
   t.like(anew, { runId: parentId, attempt: 1 });
+});
+
+test("DEB-9: callers that wait with one debounce key wait for one run, and all go on with its result", async (t) => {
+  const api = await startApi(t);
+  const worker = await api.worker({ tasks: ["parent"], credit: 10 });
+  const other = await api.worker({ tasks: ["child"] });
+  const parents: string[] = [];
+  const debounce = { key: "d", delay: "5s" };
+  let childId = "";
+  for (let count = 0; count < 3; count += 1) {
+    parents.push(await api.triggered("parent"));
+    const parent = await worker.begin();
+    const { runId } = await awaited(api, parent, "child", { debounce });
+    childId ||= runId;
+    t.is(runId, childId);
+    await worker.waits(parent.lease, runId);
+  }
+  t.is((await api.run(childId)).relatedRuns?.parent?.id, parents[0], "parent is the first caller");
+  await api.pass(6 * SECOND, worker, other);
+  await other.finish(text("1"));
+  const resumed = [];
+  for (const _ of parents) resumed.push((await worker.resumed()).runId);
+  t.deepEqual(resumed.toSorted(), parents.toSorted());
 });

@@ -11,6 +11,7 @@ import {
 } from "@hairtrigger/sdk";
 import test, { type ExecutionContext } from "ava";
 import { gate, type SdkWorld, startSdkWorld, turns, until } from "../support/sdk-world.js";
+import "./worker-waits/batches.js";
 import "./worker-waits/subscribe.js";
 import "./worker-waits/times.js";
 

@@ -237,3 +237,28 @@ export async function waited(): Promise<void> {
   else expectTypeOf(result.error).toExtend<Error>();
   expectTypeOf(await wait.forToken<number>({ id: "x" }).unwrap()).toBeNumber();
 }
+
+/** BT-2, BT-3: results of batches are typed by their tasks; of several, told apart by `taskIdentifier`, or position by position. */
+export async function awaitedBatches(): Promise<void> {
+  const own = await resize.batchTriggerAndWait([{ payload: { url: "u", width: 1 } }]);
+  for (const run of own) expectTypeOf(run).toEqualTypeOf<TaskRunResult<"resize", { url: string; bytes: bigint }>>();
+  // @ts-expect-error the payload is required
+  await resize.batchTriggerAndWait([{}]);
+  const named = await tasks.batchTriggerAndWait<typeof resize>("resize", [{ payload: { url: "u", width: 1 } }]);
+  expectTypeOf(named).toEqualTypeOf(own);
+  const mixed = await batch.triggerAndWait<typeof resize | typeof greet>([
+    { id: "resize", payload: { url: "u", width: 1 } },
+  ]);
+  for (const run of mixed.runs) {
+    if (run.ok && run.taskIdentifier === "resize")
+      expectTypeOf(run.output).toEqualTypeOf<{ url: string; bytes: bigint }>();
+  }
+  const { runs: tuple } = await batch.triggerByTaskAndWait([
+    { task: resize, payload: { url: "u", width: 1 } },
+    { task: nightly },
+  ]);
+  expectTypeOf(tuple[0]).toEqualTypeOf<TaskRunResult<"resize", { url: string; bytes: bigint }>>();
+  expectTypeOf(tuple[1]).toEqualTypeOf<TaskRunResult<"nightly", TaskOutput<typeof nightly>>>();
+  // @ts-expect-error there is no third
+  expectTypeOf(tuple[2]).toBeAny();
+}

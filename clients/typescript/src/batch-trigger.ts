@@ -8,7 +8,11 @@ import { systemClock } from "./clock.js";
 import { type CallSettings, callSettings } from "./configuration.js";
 import { type AnyBatchItem, batchOptionsMessage, itemMessage } from "./convert/batch.js";
 import { ApiError, badRequest } from "./errors.js";
-import { BatchTriggerRequestSchema, type BatchTriggerResponse } from "./gen/hairtrigger/v1/batch_service_pb.js";
+import {
+  type BatchTriggerRequest,
+  BatchTriggerRequestSchema,
+  type BatchTriggerResponse,
+} from "./gen/hairtrigger/v1/batch_service_pb.js";
 import type { BatchedRunHandle } from "./handle.js";
 import { newRequestId } from "./request-id.js";
 import type { RequestOptions } from "./request-options.js";
@@ -47,26 +51,9 @@ async function sendArray<TItem>(
 ): Promise<BatchRunHandle> {
   const issuedAtMs = systemClock.nowMs();
   const expiresAtMs = tokenEndMs(settings, issuedAtMs);
-  const batchOptions = await batchOptionsMessage(options);
-  const requestId = newRequestId(systemClock);
-  // Limits are the server's; items beyond any limit are not encoded to be refused.
-  const sent = items.length > 100 * ITEMS_MAX ? items.slice(0, 100 * ITEMS_MAX) : items;
-  const wireItems = await Promise.all(sent.map((item, index) => itemMessage(read(item), `items[${index}]`)));
-  const request = create(BatchTriggerRequestSchema, {
-    items: wireItems,
-    options: batchOptions,
-    requestId,
-    parentRunId: currentRun()?.ctx.run.id,
-  });
-  let data: BatchTriggerResponse;
-  try {
-    if (items.length === 0) throw badRequest("BATCH_EMPTY", "Batch cannot be triggered with no items");
-    const send = () => sendOnce(settings, ({ batches }, callOptions) => batches.batchTrigger(request, callOptions));
-    data = (await withRetries(send, settings.options.retry, systemClock)).data;
-  } catch (error) {
-    throw refused(error, items.length);
-  }
-  for (const { taskId, similarTaskIds } of data.unknownTasks) warnUnknownTask(settings, taskId, similarTaskIds);
+  const request = await batchRequest({ items, read, options });
+  const { requestId } = request;
+  const data = await sendBatch(settings, request, items.length);
   const scope = `read:batch:${data.batchId}`;
   const token = { scope, issuedAtMs, expiresAtMs, tokenId: requestId };
   return {
@@ -86,6 +73,46 @@ async function sendArray<TItem>(
     publicAccessToken: await handleToken(settings, data.publicAccessToken, token),
     ...(data.warnings.length === 0 ? {} : { warnings: data.warnings }),
   };
+}
+
+/** A batch as it travels, under a request id of its own. @throws what is wrong with an item in this process. */
+export async function batchRequest<TItem>({
+  items,
+  read,
+  options,
+}: {
+  readonly items: readonly TItem[];
+  readonly read: (item: TItem) => AnyBatchItem;
+  readonly options: BatchOptions | undefined;
+}): Promise<BatchTriggerRequest> {
+  const batchOptions = await batchOptionsMessage(options);
+  // Limits are the server's; items beyond any limit are not encoded to be refused.
+  const sent = items.length > 100 * ITEMS_MAX ? items.slice(0, 100 * ITEMS_MAX) : items;
+  const wireItems = await Promise.all(sent.map((item, index) => itemMessage(read(item), `items[${index}]`)));
+  return create(BatchTriggerRequestSchema, {
+    items: wireItems,
+    options: batchOptions,
+    requestId: newRequestId(systemClock),
+    parentRunId: currentRun()?.ctx.run.id,
+  });
+}
+
+/** Sends a batch, as often as it takes. @throws BatchTriggerError */
+export async function sendBatch(
+  settings: CallSettings,
+  request: BatchTriggerRequest,
+  itemCount: number,
+): Promise<BatchTriggerResponse> {
+  let data: BatchTriggerResponse;
+  try {
+    if (itemCount === 0) throw badRequest("BATCH_EMPTY", "Batch cannot be triggered with no items");
+    const send = () => sendOnce(settings, ({ batches }, callOptions) => batches.batchTrigger(request, callOptions));
+    data = (await withRetries(send, settings.options.retry, systemClock)).data;
+  } catch (error) {
+    throw refused(error, itemCount);
+  }
+  for (const { taskId, similarTaskIds } of data.unknownTasks) warnUnknownTask(settings, taskId, similarTaskIds);
+  return data;
 }
 
 /** Mistakes that were found here are the caller's, and stay as they are. */

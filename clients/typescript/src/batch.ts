@@ -1,6 +1,12 @@
 /** Batches: many runs by one call, of one task or of several (sections 4.2, 4.5). */
 
 import type { ApiPromise } from "./api-promise.js";
+import {
+  type BatchResult,
+  type TaskRunResultOf,
+  type TaskRunResultsOf,
+  triggerBatchAndWait,
+} from "./batch-and-wait.js";
 import type {
   BatchByIdItem,
   BatchByTaskItem,
@@ -16,6 +22,7 @@ import { call } from "./call.js";
 import { retrievedBatch } from "./convert/batch.js";
 import type { RequestOptions } from "./request-options.js";
 import { type AnyTask, taskDefinition } from "./task.js";
+import { taskRunResult } from "./trigger-and-wait.js";
 import type { TriggerOptions } from "./trigger-options.js";
 
 /**
@@ -120,5 +127,60 @@ function retrieve(
   );
 }
 
-/** Triggers and reads batches. */
-export const batch = { trigger, triggerByTask, retrieve } as const;
+/**
+ * Triggers runs of any tasks and waits for all of them, inside a task only; the result's `runs` are in the order of the items, told apart by
+ * `taskIdentifier`.
+ *
+ * ```ts
+ * const { runs } = await batch.triggerAndWait<typeof resize | typeof publish>([{ id: "resize", payload: { url, width: 200 } }]);
+ * for (const run of runs) if (run.ok && run.taskIdentifier === "resize") console.log(run.output.url);
+ * ```
+ * @throws as `trigger`; Error outside of a task.
+ */
+function triggerAndWait<T extends AnyTask>(
+  items: readonly BatchByIdItem<T>[],
+  options?: BatchOptions,
+  requestOptions?: RequestOptions,
+): Promise<BatchResult<readonly TaskRunResultOf<T>[]>>;
+function triggerAndWait(
+  items: readonly ByIdItem[],
+  options?: BatchOptions,
+  requestOptions?: RequestOptions,
+): Promise<BatchResult> {
+  const read = ({ id: taskId, payload, options: own }: ByIdItem) => ({
+    taskId,
+    payload,
+    options: own,
+    check: undefined,
+  });
+  return triggerBatchAndWait("batch.triggerAndWait", { items, read, options, requestOptions }, (taskId, ended, runId) =>
+    taskRunResult(taskId, runId, ended),
+  );
+}
+
+/**
+ * The same with task objects: `runs` is a tuple, `runs[i]` typed from the task of `items[i]`.
+ * @throws as `triggerByTask`; Error outside of a task.
+ */
+function triggerByTaskAndWait<T extends readonly AnyTask[]>(
+  items: readonly [...{ readonly [K in keyof T]: BatchByTaskItem<T[K]> }],
+  options?: BatchOptions,
+  requestOptions?: RequestOptions,
+): Promise<BatchResult<TaskRunResultsOf<T>>>;
+function triggerByTaskAndWait(
+  items: readonly ByTaskItem[],
+  options?: BatchOptions,
+  requestOptions?: RequestOptions,
+): Promise<BatchResult> {
+  const read = ({ task, payload, options: own }: ByTaskItem) => {
+    return { taskId: task.id, payload, options: own, check: taskDefinition(task)?.parse };
+  };
+  return triggerBatchAndWait(
+    "batch.triggerByTaskAndWait",
+    { items, read, options, requestOptions },
+    (taskId, ended, runId) => taskRunResult(taskId, runId, ended),
+  );
+}
+
+/** Triggers and reads batches, and waits for them. */
+export const batch = { trigger, triggerAndWait, triggerByTask, triggerByTaskAndWait, retrieve } as const;

@@ -3,6 +3,7 @@
 export type { ApiAnswer, ApiPromise, ApiResponse } from "./api-promise.js";
 export { auth } from "./auth.js";
 export { batch } from "./batch.js";
+export type { BatchResult, TaskRunResultOf, TaskRunResultsOf } from "./batch-and-wait.js";
 export { BatchTriggerError } from "./batch-error.js";
 export type {
   BatchByIdItem,

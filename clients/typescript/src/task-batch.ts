@@ -46,7 +46,7 @@ export function batchTriggerOf<TIdentifier extends string, TPayload, TOutput>(
   return batchTrigger;
 }
 
-interface OwnItem {
+export interface OwnItem {
   readonly payload?: unknown;
   readonly options?: TriggerOptions;
 }

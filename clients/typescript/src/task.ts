@@ -1,6 +1,8 @@
 /** Defines tasks, and finds definitions among what a program exports. */
 
 import type { ApiPromise } from "./api-promise.js";
+import { type BatchResult, triggerBatchAndWait } from "./batch-and-wait.js";
+import type { BatchItem, BatchOptions } from "./batch-handle.js";
 import type { RunHandle } from "./handle.js";
 import type { Queue, QueueOptions } from "./queue.js";
 import type { RequestOptions } from "./request-options.js";
@@ -8,12 +10,12 @@ import type { RetryOptions } from "./retry-options.js";
 import type { RunData } from "./run.js";
 import type { TaskRunContext } from "./run-context.js";
 import { type ParseValue, parserOf, type Schema, type SchemaInput, type SchemaOutput } from "./schema.js";
-import { type BatchTrigger, batchTriggerOf } from "./task-batch.js";
+import { type BatchTrigger, batchTriggerOf, type OwnItem } from "./task-batch.js";
 import { type AnyTaskHooks, type TaskHooks, untypedHooks } from "./task-hooks.js";
-import type { TaskRunPromise } from "./task-run.js";
+import type { TaskRunPromise, TaskRunResult } from "./task-run.js";
 import { triggerTask } from "./trigger.js";
 import { type TriggerAndSubscribeOptions, triggerAndSubscribe } from "./trigger-and-subscribe.js";
-import { triggerAndWait } from "./trigger-and-wait.js";
+import { taskRunResult, triggerAndWait } from "./trigger-and-wait.js";
 import type { TriggerOptions } from "./trigger-options.js";
 
 /** Second argument of a run function (HOK-11). */
@@ -130,6 +132,16 @@ export interface Task<TIdentifier extends string, TPayload = void, TOutput = unk
    * @throws Error outside of a task (TAW-1); what `trigger` throws (TAW-8).
    */
   triggerAndWait(...args: TriggerArguments<TPayload>): TaskRunPromise<TIdentifier, TOutput>;
+  /**
+   * Triggers many runs of the task by one call and waits for all of them, inside a task only: `runs[i]` of the result belongs to `items[i]`. At most
+   * 500 items and 1 MB of payload.
+   * @throws BatchTriggerError where the server refuses the batch; what is wrong with an item as `trigger`; Error outside of a task.
+   */
+  batchTriggerAndWait(
+    items: readonly BatchItem<TPayload>[],
+    options?: BatchOptions,
+    requestOptions?: RequestOptions,
+  ): Promise<BatchResult<readonly TaskRunResult<TIdentifier, TOutput>[]>>;
   /**
    * Triggers the task and follows its run, inside a task only, while the caller stays EXECUTING with its slot: in a limited queue the two can
    * block each other. For long runs use `triggerAndWait`.
@@ -279,6 +291,12 @@ function triggerable<TIdentifier extends string, TPayload, TOutput>(
       });
     },
     batchTrigger: batchTriggerOf<TIdentifier, TPayload, TOutput>(id, check),
+    batchTriggerAndWait(items, options, requestOptions) {
+      const read = ({ payload, options: own }: OwnItem) => ({ taskId: id, payload, options: own, check });
+      return triggerBatchAndWait("batchTriggerAndWait", { items, read, options, requestOptions }, (_, ended, runId) =>
+        taskRunResult<TIdentifier>(id, runId, ended),
+      );
+    },
     triggerAndWait(...[payload, triggerOptions, requestOptions]) {
       return triggerAndWait<TIdentifier, TOutput>("triggerAndWait", {
         taskId: id,

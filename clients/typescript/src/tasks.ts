@@ -1,5 +1,6 @@
 /** Triggers tasks by id: the task's code is imported as a type only (TRG-11). */
 import type { ApiPromise } from "./api-promise.js";
+import { type BatchResult, triggerBatchAndWait } from "./batch-and-wait.js";
 import type { BatchItem, BatchOptions, BatchRunHandle, BatchStream, StreamedBatchHandle } from "./batch-handle.js";
 import { triggerBatch } from "./batch-trigger.js";
 import { hookRegistrars } from "./global-hooks.js";
@@ -8,10 +9,10 @@ import type { RequestOptions } from "./request-options.js";
 import type { RetrievedRun } from "./run.js";
 import { type PollOptions, runs } from "./runs.js";
 import type { AnyTask, TaskIdentifier, TaskOutput, TaskOutputHandle, TaskPayload } from "./task.js";
-import type { TaskRunPromise } from "./task-run.js";
+import type { TaskRunPromise, TaskRunResult } from "./task-run.js";
 import { triggerTask } from "./trigger.js";
 import { type TriggerAndSubscribeOptions, triggerAndSubscribe } from "./trigger-and-subscribe.js";
-import { triggerAndWait } from "./trigger-and-wait.js";
+import { taskRunResult, triggerAndWait } from "./trigger-and-wait.js";
 import type { TriggerOptions } from "./trigger-options.js";
 
 /** Payload, options and request options; the payload may be left out only if its type is `void`, `undefined` or optional (TYP-4). */
@@ -107,6 +108,22 @@ function batchTrigger(
   });
 }
 
+/**
+ * Triggers many runs of a task by its id and waits for all of them, inside a task only: `yourTask.batchTriggerAndWait` without the task's code.
+ * @throws as `yourTask.batchTriggerAndWait` does.
+ */
+function batchTriggerAndWait<T extends AnyTask>(
+  id: TaskIdentifier<T>,
+  items: readonly BatchItem<TaskPayload<T>>[],
+  options?: BatchOptions,
+  requestOptions?: RequestOptions,
+): Promise<BatchResult<readonly TaskRunResult<TaskIdentifier<T>, TaskOutput<T>>[]>> {
+  const read = ({ payload, options: own }: UntypedItem) => ({ taskId: id, payload, options: own, check: undefined });
+  return triggerBatchAndWait("tasks.batchTriggerAndWait", { items, read, options, requestOptions }, (_, ended, runId) =>
+    taskRunResult<TaskIdentifier<T>>(id, runId, ended),
+  );
+}
+
 interface UntypedItem {
   readonly payload?: unknown;
   readonly options?: TriggerOptions;
@@ -136,6 +153,7 @@ export const tasks = {
   triggerAndWait: triggerAndWaitById,
   triggerAndSubscribe: triggerAndSubscribeById,
   batchTrigger,
+  batchTriggerAndWait,
   triggerAndPoll,
   ...hookRegistrars,
 } as const;

@@ -59,7 +59,7 @@ async function waitForNew<TIdentifier extends string>(
 }
 
 /** What makes a payload the same again. */
-function identityOf(payload: Payload | undefined): readonly string[] {
+export function identityOf(payload: Payload | undefined): readonly string[] {
   const { data, jsonTypes = "" } = payload ?? {};
   return data?.case === "json" ? [data.value, jsonTypes] : [];
 }
@@ -98,6 +98,11 @@ export async function retrieveResult<TIdentifier extends string>(
   runId: string,
   requestOptions: RequestOptions | undefined,
 ): Promise<TaskRunResult<TIdentifier, UntypedValue>> {
+  return taskRunResult(taskIdentifier, runId, await retrieveEnded(runId, requestOptions));
+}
+
+/** A final run with its output, wherever that is kept. */
+export async function retrieveEnded(runId: string, requestOptions: RequestOptions | undefined): Promise<EndedRun> {
   const { run }: RetrieveRunResponse = await call(
     requestOptions,
     () => ({ runId }),
@@ -107,6 +112,6 @@ export async function retrieveResult<TIdentifier extends string>(
       return answer;
     },
   );
-  if (run !== undefined) return taskRunResult(taskIdentifier, runId, run);
+  if (run !== undefined) return run;
   throw new InternalServerError({ code: "internal", message: "The answer has no run" });
 }

@@ -4,6 +4,7 @@ import { type RunState, TODO } from "../../domain/run.js";
 import type { placeOf } from "../../domain/run-machine.js";
 import type { EngineDeps } from "../engine.js";
 import { type AppliedChange, announce, heldFence } from "../moved.js";
+import { cancelReason } from "../workers/leases.js";
 import { changeRun } from "./change.js";
 
 /** CAN-1. */
@@ -26,6 +27,11 @@ export function createCancel(deps: EngineDeps) {
     await cancelChildren(deps, result.run, text);
     return result.run;
   };
+}
+
+/** Once more, for children that came while their parent was being cancelled. */
+export async function cancelChildrenOf(deps: EngineDeps, parent: RunState): Promise<void> {
+  await cancelChildren(deps, parent, await cancelReason(deps, parent.environment, parent.id));
 }
 
 /** Cancels a run that came too late to be found among the children of its cancelled parent. */

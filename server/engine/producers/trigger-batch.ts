@@ -24,6 +24,7 @@ import type {
   UnknownTask,
 } from "../engine.js";
 import type { TaskRegistry } from "../task-registry.js";
+import { attachBatchWaiter } from "./awaited-batch.js";
 import { offloadBatch } from "./offload.js";
 import { requestMark } from "./request.js";
 import { announceNew, limitIgnored, prepare, queueFull, readParents, SIMILAR_MAX } from "./trigger.js";
@@ -56,7 +57,7 @@ export function createTriggerBatch(deps: EngineDeps, registry: TaskRegistry): Tr
       environment,
       id: names.batchId,
       isStreamed: false,
-      isAwaited: false,
+      isAwaited: params.awaitedBy !== undefined,
       key,
       opener: undefined,
       nowMs,
@@ -70,7 +71,11 @@ export function createTriggerBatch(deps: EngineDeps, registry: TaskRegistry): Tr
       nowMs,
     });
     const answer = await answerOf(deps, result, inserts, tasks);
-    return caller === undefined ? answer : { ...answer, unknownTasks: answer.unknownTasks.map(withoutOthers) };
+    const told = caller === undefined ? answer : { ...answer, unknownTasks: answer.unknownTasks.map(withoutOthers) };
+    if (params.awaitedBy === undefined) return told;
+    const isNew = result.kind === "created";
+    const isDone = await attachBatchWaiter(deps, { ...answer, isNew, lease: params.awaitedBy });
+    return { ...told, isDone };
   };
 }
 
@@ -120,22 +125,22 @@ export interface ItemsPlace {
 export async function prepareItems(
   deps: EngineDeps,
   registry: TaskRegistry,
-  call: Pick<BatchCall, "environment" | "parentRunId" | "isTest" | "caller">,
+  call: Pick<BatchCall, "environment" | "parentRunId" | "isTest" | "caller"> & Pick<TriggerBatchParams, "awaitedBy">,
   items: readonly BatchTriggerItem[],
   place: ItemsPlace,
 ): Promise<{ readonly inserts: readonly InsertRun[]; readonly tasks: ReadonlyMap<string, TaskRecord> }> {
-  const { environment, parentRunId, isTest } = call;
+  const { environment, parentRunId, isTest, awaitedBy } = call;
   const { batchId, requestId, firstIndex, nowMs } = place;
   const [tasks, parents] = await Promise.all([registry.read(environment), readParents(deps, environment, [call])]);
   const violations = [...place.violations];
   const known = new Set(violations.map(({ field }) => field));
-  const triggerFunction: TriggerFunction = "batchTrigger";
+  const triggerFunction: TriggerFunction = awaitedBy === undefined ? "batchTrigger" : "batchTriggerAndWait";
   // The batch uses a one-time token up, not each of its items.
   const caller = call.caller && { ...call.caller, oneTime: undefined };
   const inserts = items.flatMap((item, at): readonly InsertRun[] => {
     const index = firstIndex + at;
     const batch = { id: batchId, index, runId: batchRunId(environment, requestId, index) };
-    const own = { ...item, requestId: undefined, parentRunId, isTest, triggerFunction, caller };
+    const own = { ...item, requestId: undefined, parentRunId, awaitedBy, isTest, triggerFunction, caller };
     try {
       return [prepare(deps, { environment, item: own, path: `items[${at}].`, batch, nowMs, tasks, parents })];
     } catch (error) {
@@ -159,7 +164,7 @@ async function answerOf(
       announceRuns(deps, result);
       const { batch, items } = result;
       const warnings = result.ignoredLimits.map(limitIgnored);
-      return { batch, isCached: false, items, unknownTasks: unknownTasks(inserts, tasks), warnings };
+      return { batch, isCached: false, isDone: false, items, unknownTasks: unknownTasks(inserts, tasks), warnings };
     }
     case "repeat":
     case "cached": {
@@ -167,7 +172,7 @@ async function answerOf(
       const { environment, id: batchId } = batch;
       const items = await deps.store.readBatchItems({ environment, batchId, fromIndex: 0, limit: ITEMS_SHOWN_MAX });
       const isCached = result.kind === "cached";
-      return { batch, isCached, items, unknownTasks: unknownTasks(inserts, tasks), warnings: [] };
+      return { batch, isCached, isDone: false, items, unknownTasks: unknownTasks(inserts, tasks), warnings: [] };
     }
     case "queueFull":
       throw fullQueue(inserts, result);

@@ -45,19 +45,22 @@ import { wireFailure } from "./failure.js";
 import { decodePayload } from "./payload.js";
 import { scopeOfWire, wireScope, wireStatus } from "./status.js";
 import { timestampOf } from "./time.js";
+import { awaitingLeaseOf } from "./trigger.js";
 import { decodeOptions } from "./trigger-options.js";
 
 /** @throws AppError for no or too many items; what else is wrong with the form goes along. */
 export function batchParamsOf(environment: string, request: BatchTriggerRequest, limits: Limits): TriggerBatchParams {
   rejectIfAny(batchCountViolations(request.items.length, limits));
   const { key, keyTtl } = decodeBatchOptions(request.options);
+  const awaitedBy = awaitingLeaseOf(request);
   const { items, violations } = decodeItems(
     request.items,
-    { key, keyTtl, firstIndex: 0, isTest: request.isTest },
+    { key, keyTtl, firstIndex: 0, isTest: request.isTest, isAwaited: awaitedBy !== undefined },
     limits,
   );
   return {
     environment,
+    awaitedBy,
     requestId: given(request.requestId),
     key,
     keyTtl,
@@ -88,7 +91,12 @@ export function decodeBatchOptions(options: BatchOptions | undefined): DecodedBa
  */
 export function decodeItems(
   items: readonly BatchItem[],
-  batch: DecodedBatchOptions & { readonly firstIndex: number; readonly isTest: boolean },
+  batch: DecodedBatchOptions & {
+    readonly firstIndex: number;
+    readonly isTest: boolean;
+    /** Some run waits for the batch. Default false. */
+    readonly isAwaited?: boolean;
+  },
   limits: Limits,
 ): { readonly items: readonly BatchTriggerItem[]; readonly violations: readonly Violation[] } {
   const violations: Violation[] = [];
@@ -107,7 +115,8 @@ export function decodeItems(
       taskId,
       payload: payload.stored,
       options,
-      triggerFunction: TriggerFunction.BATCH_TRIGGER,
+      triggerFunction:
+        batch.isAwaited === true ? TriggerFunction.BATCH_TRIGGER_AND_WAIT : TriggerFunction.BATCH_TRIGGER,
       isTest: batch.isTest,
     });
     return { taskId, spec: toBinary(RunSpecSchema, spec), payload: payload.input, options: input };
@@ -146,6 +155,7 @@ export function batchTriggerResponse(triggered: TriggeredBatch, publicAccessToke
     unknownTasks: triggered.unknownTasks.map(wireUnknownTask),
     warnings: [...warnings],
     publicAccessToken,
+    isDone: triggered.isDone,
   });
 }
 

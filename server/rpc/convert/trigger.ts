@@ -48,14 +48,17 @@ export function triggerItemOf(request: TriggerTaskRequest, limits: Limits, nowMs
     options: options.input,
     requestId: request.requestId === "" ? undefined : request.requestId,
     parentRunId: request.parentRunId === "" ? undefined : request.parentRunId,
-    awaitedBy: leaseOf(request),
+    awaitedBy: awaitingLeaseOf(request),
     isTest: request.isTest,
     triggerFunction,
   };
 }
 
 /** @throws AppError INVALID_REQUEST for a lease that no server of ours made, or of another run than the parent. */
-function leaseOf({ awaitingLease, parentRunId }: TriggerTaskRequest): Lease | undefined {
+export function awaitingLeaseOf({
+  awaitingLease,
+  parentRunId,
+}: Pick<TriggerTaskRequest, "awaitingLease" | "parentRunId">): Lease | undefined {
   if (awaitingLease.length === 0) return undefined;
   const lease = decodeLease(awaitingLease);
   if (lease === undefined) throw invalidRequest("awaitingLease", "The lease was not made here");

@@ -163,7 +163,10 @@ function targetOf({ waitingFor }: Waiting, index: number): WaitTarget {
   if (waitpoint?.case === "waitpointId" && isId("waitpoint", waitpoint.value)) {
     return { kind: "token", waitpointId: waitpoint.value };
   }
-  throw invalidRequest(`waiting[${index}].waitingFor`, "A run waits for a run, or a waitpoint by its id");
+  if (waitpoint?.case === "batchId" && isId("batch", waitpoint.value)) {
+    return { kind: "batch", batchId: waitpoint.value };
+  }
+  throw invalidRequest(`waiting[${index}].waitingFor`, "A run waits for a run, a batch, or a waitpoint by its id");
 }
 
 function failedOf({ failure, retryDelay }: Failed, lease: Lease): Report {

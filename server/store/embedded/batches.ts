@@ -430,6 +430,15 @@ export function findBatches(context: Context, query: FindBatches): readonly Batc
   return rows.flatMap((row) => batchOf(context, row)?.state ?? []);
 }
 
+export function awaitBatches(context: Context, refs: readonly BatchRef[]): void {
+  for (const { environment, batchId } of refs) {
+    const env = context.names.findEnvironment(environment);
+    const id = idBytes(batchId);
+    if (env === undefined || id === undefined) continue;
+    context.db.run("UPDATE batches SET is_awaited = 1 WHERE id = ? AND env = ?", id, env);
+  }
+}
+
 export function doneBatches(context: Context, runs: readonly RunRef[]): readonly BatchRef[] {
   const rows = new Map<number, StoredBatch>();
   const note = (row: Row): void => {

@@ -150,6 +150,10 @@ class LiveStore implements EmbeddedStore {
     return this.#call("findBatches", query);
   }
 
+  awaitBatches(refs: readonly port.BatchRef[]): Promise<void> {
+    return this.#call("awaitBatches", refs);
+  }
+
   doneBatches(runs: readonly port.RunRef[]): Promise<readonly port.BatchRef[]> {
     return this.#call("doneBatches", runs);
   }

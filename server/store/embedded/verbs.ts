@@ -1,5 +1,13 @@
 /** The verbs, by name, as messages to a thread name them. */
-import { doneBatches, findBatches, insertBatch, readBatches, readBatchItems, sealBatches } from "./batches.js";
+import {
+  awaitBatches,
+  doneBatches,
+  findBatches,
+  insertBatch,
+  readBatches,
+  readBatchItems,
+  sealBatches,
+} from "./batches.js";
 import { changeRuns } from "./change.js";
 import { claimRuns } from "./claim.js";
 import type { Context } from "./context.js";
@@ -35,6 +43,7 @@ const WRITE_VERBS = {
   resetKey,
   insertBatch,
   sealBatches,
+  awaitBatches,
   doneBatches,
   claimRuns,
   changeRuns,

@@ -10,6 +10,7 @@ import type { SecretKeyRecord } from "../../domain/secret-key.js";
 import type { SessionRecord } from "../../domain/session.js";
 import type * as port from "../store.js";
 import type { AnswerDoc } from "./answers.js";
+import { awaitBatches } from "./batch-await.js";
 import type { BatchDoc, ChunkDoc, PendingDoc } from "./batch-doc.js";
 import { doneBatches, findBatches, readBatches, readBatchItems, sealBatches } from "./batch-read.js";
 import { insertBatch } from "./batches.js";
@@ -269,6 +270,10 @@ class LiveStore implements MongoStore {
 
   findBatches(query: port.FindBatches): ReturnType<port.Store["findBatches"]> {
     return this.#call((context) => findBatches(context, query));
+  }
+
+  awaitBatches(refs: readonly port.BatchRef[]): Promise<void> {
+    return this.#call((context) => awaitBatches(context, refs));
   }
 
   doneBatches(runs: readonly port.RunRef[]): ReturnType<port.Store["doneBatches"]> {

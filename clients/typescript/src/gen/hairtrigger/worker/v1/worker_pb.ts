@@ -440,7 +440,7 @@ export type Waiting = Message<"hairtrigger.worker.v1.Waiting"> & {
   lease: Uint8Array;
 
   /**
-   * What it waits for: a run, or a waitpoint by its id (an instant is made by `CreateTimer` first).
+   * What it waits for: a run, a batch, or a waitpoint by its id (an instant is made by `CreateTimer` first).
    *
    * @generated from field: hairtrigger.v1.WaitingFor waiting_for = 2;
    */
@@ -911,7 +911,7 @@ export type Resume = Message<"hairtrigger.worker.v1.Resume"> & {
 
   /**
    * What came of that which it waited for. Unset: it is large, or not known here, and has to be asked for
-   * (`RetrieveRun`, `RetrieveToken`). Of an instant there is nothing to say.
+   * (`RetrieveRun`, `RetrieveToken`; `ListBatchResults` for a batch, always). Of an instant there is nothing to say.
    *
    * @generated from field: hairtrigger.worker.v1.WaitOutcome outcome = 5;
    */

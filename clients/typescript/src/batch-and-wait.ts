@@ -1,0 +1,103 @@
+/** Triggers a batch and waits for all its runs, inside a task (sections 4.4, 4.5). */
+import { create } from "@bufbuild/protobuf";
+import type { BatchOptions } from "./batch-handle.js";
+import { batchRequest, sendBatch } from "./batch-trigger.js";
+import { call } from "./call.js";
+import { callSettings } from "./configuration.js";
+import type { AnyBatchItem } from "./convert/batch.js";
+import { payloadMessage } from "./convert/payload.js";
+import { WaitingForSchema } from "./gen/hairtrigger/v1/run_pb.js";
+import type { RequestOptions } from "./request-options.js";
+import type { AnyTask, TaskIdentifier, TaskOutput } from "./task.js";
+import type { TaskRunResult } from "./task-run.js";
+import { type EndedRun, identityOf, requireRun, retrieveEnded } from "./trigger-and-wait.js";
+
+/** How the runs of a batch ended, in the order of its items; iterable over them (BT-3, BT-4). */
+export interface BatchResult<TRuns extends readonly TaskRunResult[] = readonly TaskRunResult[]>
+  extends Iterable<TRuns[number]> {
+  /** `batch_` and 26 lower-case base32 characters. */
+  readonly id: string;
+  readonly runs: TRuns;
+}
+
+/** How a run of `typeof myTask` ended; of a union of tasks, the union of their results. */
+export type TaskRunResultOf<T extends AnyTask> = T extends AnyTask
+  ? TaskRunResult<TaskIdentifier<T>, TaskOutput<T>>
+  : never;
+
+/** The results of a list of tasks, position by position. */
+export type TaskRunResultsOf<T extends readonly AnyTask[]> = { readonly [K in keyof T]: TaskRunResultOf<T[K]> };
+
+export interface AwaitedBatchParams<TItem> {
+  readonly items: readonly TItem[];
+  readonly read: (item: TItem) => AnyBatchItem;
+  readonly options: BatchOptions | undefined;
+  readonly requestOptions: RequestOptions | undefined;
+}
+
+/** @param taskId of the run, as the server says. */
+type ResultOf<TResult> = (taskId: string, ended: EndedRun, runId: string) => TResult;
+
+/**
+ * @param name of the function that was called, for the error outside of a run (TAW-1).
+ * @param resultOf what came of a run, in the caller's types.
+ */
+export async function triggerBatchAndWait<TItem, TResult extends TaskRunResult>(
+  name: string,
+  params: AwaitedBatchParams<TItem>,
+  resultOf: ResultOf<TResult>,
+): Promise<BatchResult<readonly TResult[]>> {
+  const run = requireRun(name);
+  const { items, read, requestOptions } = params;
+  let batchId = "";
+  const results = (): Promise<BatchResult<readonly TResult[]>> => readResults(batchId, requestOptions, resultOf);
+  // In the turn of the call, so that two calls at once are seen as such.
+  return run.wait<BatchResult<readonly TResult[]>>({
+    identity: ["batch", ...items.flatMap((item, index) => itemIdentity(read(item), index))],
+    async begin({ requestId, lease }) {
+      const request = { ...(await batchRequest(params)), requestId, awaitingLease: lease };
+      const data = await sendBatch(callSettings(requestOptions), request, items.length);
+      ({ batchId } = data);
+      if (data.isDone) return { result: results() };
+      return {
+        waitingFor: create(WaitingForSchema, { waitpoint: { case: "batchId", value: batchId } }),
+        description: { type: "batch", batchId, runCount: data.runCount },
+      };
+    },
+    finish: results,
+  });
+}
+
+function itemIdentity({ taskId, payload }: AnyBatchItem, index: number): readonly string[] {
+  return [taskId, ...identityOf(payloadMessage(payload, `items[${index}].payload`))];
+}
+
+/** All pages of what came of the runs. */
+async function readResults<TResult extends TaskRunResult>(
+  batchId: string,
+  requestOptions: RequestOptions | undefined,
+  resultOf: ResultOf<TResult>,
+): Promise<BatchResult<readonly TResult[]>> {
+  const runs: TResult[] = [];
+  for (let pageToken: string | undefined = ""; pageToken !== undefined; ) {
+    const asked: string = pageToken;
+    const page = await call(
+      requestOptions,
+      () => ({ batchId, pageToken: asked }),
+      ({ batches }, request, options) => batches.listBatchResults(request, options),
+    );
+    for (const result of page.results) {
+      const { runId, taskId, output } = result;
+      // Of an output that is kept outside of its run the page has only the reference.
+      const ended = output?.data.case === "reference" ? await retrieveEnded(runId, requestOptions) : result;
+      runs.push(resultOf(taskId, ended, runId));
+    }
+    pageToken = page.nextPageToken === "" ? undefined : page.nextPageToken;
+  }
+  // Not among the members that a copy or a log would list.
+  return Object.defineProperty(
+    { id: batchId, runs, [Symbol.iterator]: () => runs[Symbol.iterator]() },
+    Symbol.iterator,
+    { enumerable: false },
+  );
+}

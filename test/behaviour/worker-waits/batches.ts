@@ -1,0 +1,131 @@
+/** Waits for batches in task code (sections 4.4, 4.5, 8.3). */
+import { batch, idempotencyKeys, task, tasks } from "@hairtrigger/sdk";
+import test from "ava";
+import { gate, startSdkWorld } from "../../support/sdk-world.js";
+
+const double = task({ id: "double", run: (n: number) => 2 * n });
+const upper = task({
+  id: "upper",
+  retry: { maxAttempts: 1 },
+  run: (text: string) => {
+    if (text === "") throw new Error("nothing to raise");
+    return text.toUpperCase();
+  },
+});
+
+test("BAT-10, BT-3, BT-4, RES-2: results keep the order of items, ok and failed mixed, and are iterable", async (t) => {
+  const world = await startSdkWorld(t);
+  const parent = task({
+    id: "parent",
+    run: async () => {
+      const own = await upper.batchTriggerAndWait([{ payload: "a" }, { payload: "" }, { payload: "c" }]);
+      const byName = await tasks.batchTriggerAndWait<typeof double>("double", [{ payload: 1 }, { payload: 2 }]);
+      const mixed = await batch.triggerAndWait<typeof double | typeof upper>([
+        { id: "double", payload: 5 },
+        { id: "upper", payload: "x" },
+      ]);
+      const tuple = await batch.triggerByTaskAndWait([
+        { task: upper, payload: "y" },
+        { task: double, payload: 7 },
+      ]);
+      return {
+        isBatch: own.id.startsWith("batch_"),
+        own: [...own].map((run) => (run.ok ? run.output : run.error instanceof Error && run.error.message)),
+        byName: byName.runs.map((run) => run.ok && run.output),
+        mixed: mixed.runs.map((run) => [run.taskIdentifier, run.ok && run.output]),
+        tuple: tuple.runs.map((run) => run.ok && run.output),
+      };
+    },
+  });
+  await world.worker({ tasks: [parent, double, upper], concurrency: 2 });
+  const handle = await world.as(() => parent.trigger());
+  const run = await world.runWhen(handle, ({ isCompleted }) => isCompleted);
+  t.deepEqual(run.output, {
+    isBatch: true,
+    own: ["A", "nothing to raise", "C"],
+    byName: [2, 4],
+    mixed: [
+      ["double", 10],
+      ["upper", "X"],
+    ],
+    tuple: ["Y", 14],
+  });
+});
+
+test("BAT-14, HOK-9a: members wait for batches of their own, in a queue of limit 1; hooks are told of the batch", async (t) => {
+  const world = await startSdkWorld(t);
+  const waits: unknown[] = [];
+  const tree = task({
+    id: "tree",
+    queue: { concurrencyLimit: 1 },
+    onWait: ({ wait }) => void waits.push(wait.type === "batch" && wait.runCount),
+    run: async (depth: number): Promise<number> => {
+      if (depth === 0) return 1;
+      const { runs } = await tasks.batchTriggerAndWait("tree", [{ payload: depth - 1 }, { payload: depth - 1 }]);
+      return runs.reduce((sum, run) => sum + (run.ok ? Number(run.output) : 0), 0);
+    },
+  });
+  await world.worker({ tasks: [tree], concurrency: 1 });
+  const handle = await world.as(() => tree.trigger(3));
+  t.is((await world.runWhen(handle, ({ isCompleted }) => isCompleted)).output, 8);
+  t.deepEqual(
+    waits,
+    Array.from({ length: 7 }, () => 2),
+  );
+});
+
+test("IDM-17, IDM-18, BAT-11: equal keys give each position the same result; a new attempt re-joins by keys, finished ones at once", async (t) => {
+  const world = await startSdkWorld(t);
+  const waits: string[] = [];
+  const parent = task({
+    id: "parent",
+    retry: { maxAttempts: 2, minTimeoutInMs: 1, randomize: false },
+    onWait: ({ wait }) => void waits.push(wait.type),
+    run: async (_payload: void, { ctx }) => {
+      const key = await idempotencyKeys.create("k");
+      const item = { payload: 4, options: { idempotencyKey: key } };
+      const { runs } = await double.batchTriggerAndWait([item, item]);
+      if (ctx.attempt.number === 1) throw new Error("again");
+      return runs.map((run) => [run.id === runs[0]?.id, run.ok && run.output]);
+    },
+  });
+  await world.worker({ tasks: [parent, double] });
+  const handle = await world.as(() => parent.trigger());
+  await world.runWhen(handle, ({ attempts }) => attempts[0]?.outcome === "FAILED");
+  await world.pass(2_000);
+  const run = await world.runWhen(handle, ({ isCompleted }) => isCompleted);
+  t.deepEqual(run.output, [
+    [true, 8],
+    [true, 8],
+  ]);
+  t.deepEqual(waits, ["batch"]);
+  t.is(run.relatedRuns.children.length, 1);
+});
+
+test("TAW-10a, BAT-22: a batch is re-joined after a deploy; BAT-4: a refused one rejects and the run goes on", async (t) => {
+  const world = await startSdkWorld(t);
+  const open = gate();
+  const slow = task({ id: "slow", run: (n: number) => open.promise.then(() => n) });
+  const parent = task({
+    id: "parent",
+    retry: { maxAttempts: 1 },
+    run: async () => {
+      const refused = await slow.batchTriggerAndWait([]).catch((error: unknown) => error);
+      const { runs } = await slow.batchTriggerAndWait([{ payload: 1 }, { payload: 2 }]);
+      return [refused instanceof Error && refused.name, ...runs.map((run) => run.ok && run.output)];
+    },
+  });
+  await world.worker({ tasks: [slow] });
+  const worker = await world.worker({ tasks: [parent] });
+  const handle = await world.as(() => parent.trigger());
+  const { waitingFor } = await world.runWhen(handle, ({ isWaiting }) => isWaiting);
+  const next = world.worker({ tasks: [parent] });
+  await worker.stop();
+  await next;
+  const again = await world.runWhen(handle, ({ isWaiting, attempts }) => isWaiting && attempts.length === 2);
+  t.deepEqual(again.waitingFor, waitingFor);
+  open.open();
+  const run = await world.runWhen(handle, ({ isCompleted }) => isCompleted);
+  t.deepEqual(run.output, ["BatchTriggerError", 1, 2]);
+  t.is(run.relatedRuns.children.length, 2);
+});
