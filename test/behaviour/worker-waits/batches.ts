@@ -1,6 +1,7 @@
 /** Waits for batches in task code (sections 4.4, 4.5, 8.3). */
-import { batch, idempotencyKeys, task, tasks } from "@hairtrigger/sdk";
+import { batch, idempotencyKeys, runs as runsApi, schemaTask, task, tasks } from "@hairtrigger/sdk";
 import test from "ava";
+import * as z from "zod";
 import { gate, startSdkWorld } from "../../support/sdk-world.js";
 
 const double = task({ id: "double", run: (n: number) => 2 * n });
@@ -128,4 +129,48 @@ test("TAW-10a, BAT-22: a batch is re-joined after a deploy; BAT-4: a refused one
   const run = await world.runWhen(handle, ({ isCompleted }) => isCompleted);
   t.deepEqual(run.output, ["BatchTriggerError", 1, 2]);
   t.is(run.relatedRuns.children.length, 2);
+});
+
+test("BAT-12, PAY-7: outputs of any size come to the run that waits for their batch, each in its place", async (t) => {
+  const world = await startSdkWorld(t);
+  const fill = task({ id: "fill", run: (bytes: number) => "x".repeat(bytes) });
+  const parent = task({
+    id: "parent",
+    run: async () => {
+      const { runs } = await fill.batchTriggerAndWait([{ payload: 700_000 }, { payload: 10 }, { payload: 150_000 }]);
+      return runs.map((run) => run.ok && run.output.length);
+    },
+  });
+  await world.worker({ tasks: [parent, fill] });
+  const handle = await world.as(() => parent.trigger());
+  t.deepEqual((await world.runWhen(handle, ({ isCompleted }) => isCompleted)).output, [700_000, 10, 150_000]);
+});
+
+test("SCH-5: one item that fails the schema of its task throws the validator's error, none is created, and the run goes on", async (t) => {
+  const world = await startSdkWorld(t);
+  const strict = schemaTask({ id: "strict", schema: z.object({ n: z.number() }), run: ({ n }) => n });
+  // A caller whose data comes from elsewhere.
+  const wrong: { n: number } = JSON.parse('{"n":"x"}');
+  const good = { n: 1 };
+  const parent = task({
+    id: "parent",
+    retry: { maxAttempts: 1 },
+    run: async () => {
+      const own = strict.batchTriggerAndWait([{ payload: good }, { payload: wrong }]);
+      const ofOne = await own.catch((error: unknown) => error);
+      const mixed = batch.triggerByTaskAndWait([
+        { task: double, payload: 1 },
+        { task: strict, payload: wrong },
+      ]);
+      const ofSeveral = await mixed.catch((error: unknown) => error);
+      const { runs } = await strict.batchTriggerAndWait([{ payload: good }]);
+      return [ofOne instanceof z.ZodError, ofSeveral instanceof z.ZodError, ...runs.map((run) => run.ok && run.output)];
+    },
+  });
+  await world.worker({ tasks: [parent, strict, double] });
+  const handle = await world.as(() => parent.trigger());
+  const run = await world.runWhen(handle, ({ isCompleted }) => isCompleted);
+  t.deepEqual(run.output, [true, true, 1]);
+  const { data } = await world.as(() => runsApi.list({ taskIdentifier: ["strict", "double"] }));
+  t.is(data.length, 1);
 });
