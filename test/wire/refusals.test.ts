@@ -593,13 +593,3 @@ test("WRK-3: an SDK of an unsupported version is refused with both versions; the
     t.regex(refused.metadata.allowed ?? "", /0\.1/);
   }
 });
-
-test("what a later version serves is UNIMPLEMENTED, with a reason", async (t) => {
-  const api = await startApi(t);
-  for (const call of [
-    api.runs.bulkCancelRuns({ runIds: [UNKNOWN_RUN] }),
-    api.runs.updateRunMetadata({ runId: UNKNOWN_RUN, operations: [{ operation: { case: "deleteKey", value: "a" } }] }),
-  ]) {
-    t.like(await refusal(call), { code: "UNIMPLEMENTED", reason: "METHOD_NOT_FOUND" });
-  }
-});

@@ -242,6 +242,7 @@ testIf(grpcurl !== undefined, "grpcurl not found")(
       "hairtrigger.v1.QueueService",
       "hairtrigger.v1.RunService",
       "hairtrigger.v1.TaskService",
+      "hairtrigger.v1.WaitpointService",
       "hairtrigger.worker.v1.WorkerService",
     ]);
     for (const service of services) t.regex(await ask(host, "describe", service), /is a service/);
@@ -289,6 +290,7 @@ test("health: Check, List and Watch tell SERVING without a key, and an unknown s
     "hairtrigger.v1.QueueService",
     "hairtrigger.v1.RunService",
     "hairtrigger.v1.TaskService",
+    "hairtrigger.v1.WaitpointService",
     "hairtrigger.worker.v1.WorkerService",
   ]);
   for await (const { status } of health.watch({ service: "nobody" })) {

@@ -7,7 +7,8 @@ import { badRequest } from "./errors.js";
 import { type IdempotencyKey, type IdempotencyKeyScope, keyMaterial, newIdempotencyKey } from "./idempotency-key.js";
 import { newRequestId } from "./request-id.js";
 import type { RequestOptions } from "./request-options.js";
-import { currentRun, type RunContext } from "./run-context.js";
+import { currentRun } from "./run-context.js";
+import type { TaskRunContext } from "./task-context.js";
 
 /** Code points of material (IDM-1). */
 const MATERIAL_MAX = 2_048;
@@ -85,7 +86,7 @@ function checkLength(material: string | readonly string[]): void {
 /** The key of a trigger as it travels; undefined for none (IDM-5 to IDM-8). */
 export async function wireKey(
   option: string | readonly string[] | IdempotencyKey | undefined | null,
-  run: RunContext | undefined,
+  run: { readonly ctx: TaskRunContext } | undefined,
 ): Promise<WireKey | undefined> {
   if (option === undefined || option === null) return undefined;
   if (typeof option === "string" && (run === undefined || FINISHED_HASH.test(option))) {

@@ -64,7 +64,6 @@ export type {
   TriggerFunctionName,
   WaitingFor,
 } from "./run.js";
-export type { LogLevel, TaskRunContext, WaitDescription } from "./run-context.js";
 export type { ListRunsOptions, QueueReference, RunFilter } from "./run-filter.js";
 export type { RunStatus, StatusHelpers } from "./run-status.js";
 export type {
@@ -104,6 +103,7 @@ export {
   type TaskPayload,
   task,
 } from "./task.js";
+export type { LogLevel, TaskRunContext, WaitDescription } from "./task-context.js";
 export type { CompleteResult, FailedAttempt, HookParams, HookSet, TaskHooks } from "./task-hooks.js";
 export { TaskRunPromise, type TaskRunResult } from "./task-run.js";
 export { type TriggerAndPollOptions, tasks } from "./tasks.js";
@@ -119,7 +119,6 @@ export {
   type TokenResult,
   type TokenStatus,
 } from "./token.js";
-export type { TriggerAndSubscribeOptions } from "./trigger-and-subscribe.js";
-export type { TriggerOptions } from "./trigger-options.js";
+export type { TriggerAndSubscribeOptions, TriggerOptions } from "./trigger-options.js";
 export { type WaitKeyOptions, type WaitUntilOptions, wait } from "./wait.js";
 export type { WaitDuration } from "./wait-duration.js";

@@ -1,24 +1,24 @@
 /** Storage of one attempt, shared by middleware, hooks and the run function (HOK-9). */
-import { currentRun, type RunContext } from "./run-context.js";
+import { currentRun } from "./run-context.js";
 
 /** A place for one value of each attempt, made by `locals.create`. Two keys of one name are two places. */
 export class LocalsKey<T> {
   /** For error messages. */
   readonly name: string;
   /** Kept as long as their attempts are. */
-  readonly #values = new WeakMap<RunContext, { readonly value: T }>();
+  readonly #values = new WeakMap<object, { readonly value: T }>();
 
   constructor(name: string) {
     this.name = name;
   }
 
   /** @internal */
-  read(run: RunContext): { readonly value: T } | undefined {
+  read(run: object): { readonly value: T } | undefined {
     return this.#values.get(run);
   }
 
   /** @internal */
-  write(run: RunContext, value: T): void {
+  write(run: object, value: T): void {
     this.#values.set(run, { value });
   }
 }

@@ -3,7 +3,8 @@
  * and task, and is kept with the run: the last 200 lines, 16 KB.
  */
 import { systemClock } from "./clock.js";
-import { currentRun, type LogLevel, type LogRecord, type RunContext } from "./run-context.js";
+import { currentRun, type LogRecord, type RunContext } from "./run-context.js";
+import type { LogLevel } from "./task-context.js";
 
 /** What is logged beside the message: a plain object. */
 export type LogProperties = Readonly<Record<string, unknown>>;

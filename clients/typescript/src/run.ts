@@ -1,6 +1,7 @@
 /** Runs as the SDK shows them (RUN-10). */
-import type { LogLevel } from "./run-context.js";
+
 import type { RunStatus, StatusHelpers } from "./run-status.js";
+import type { LogLevel } from "./task-context.js";
 
 /** Of a run that is named by its id alone, nothing is known about payload and output. */
 // oxlint-disable-next-line typescript/no-explicit-any -- TYP-3 says so: `runs.retrieve("run_…")` gives `any`

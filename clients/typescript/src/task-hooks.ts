@@ -1,6 +1,6 @@
 /** What can be hung around the attempts of a task (HOK-1…8). Hooks of the worker configuration are called before a task's own. */
 import type { RetryOptions } from "./retry-options.js";
-import type { TaskRunContext, WaitDescription } from "./run-context.js";
+import type { TaskRunContext, WaitDescription } from "./task-context.js";
 
 /** What every hook is told (HOK-8). */
 export interface HookParams<TPayload = unknown> {

@@ -8,15 +8,15 @@ import type { Queue, QueueOptions } from "./queue.js";
 import type { RequestOptions } from "./request-options.js";
 import type { RetryOptions } from "./retry-options.js";
 import type { RunData } from "./run.js";
-import type { TaskRunContext } from "./run-context.js";
 import { type ParseValue, parserOf, type Schema, type SchemaInput, type SchemaOutput } from "./schema.js";
 import { type BatchTrigger, batchTriggerOf, type OwnItem } from "./task-batch.js";
+import type { TaskRunContext } from "./task-context.js";
 import { type AnyTaskHooks, type TaskHooks, untypedHooks } from "./task-hooks.js";
 import type { TaskRunPromise, TaskRunResult } from "./task-run.js";
 import { triggerTask } from "./trigger.js";
-import { type TriggerAndSubscribeOptions, triggerAndSubscribe } from "./trigger-and-subscribe.js";
+import { triggerAndSubscribe } from "./trigger-and-subscribe.js";
 import { taskRunResult, triggerAndWait } from "./trigger-and-wait.js";
-import type { TriggerOptions } from "./trigger-options.js";
+import type { TriggerAndSubscribeOptions, TriggerOptions } from "./trigger-options.js";
 
 /** Second argument of a run function (HOK-11). */
 export interface RunParams {

@@ -11,9 +11,9 @@ import { type PollOptions, runs } from "./runs.js";
 import type { AnyTask, TaskIdentifier, TaskOutput, TaskOutputHandle, TaskPayload } from "./task.js";
 import type { TaskRunPromise, TaskRunResult } from "./task-run.js";
 import { triggerTask } from "./trigger.js";
-import { type TriggerAndSubscribeOptions, triggerAndSubscribe } from "./trigger-and-subscribe.js";
+import { triggerAndSubscribe } from "./trigger-and-subscribe.js";
 import { taskRunResult, triggerAndWait } from "./trigger-and-wait.js";
-import type { TriggerOptions } from "./trigger-options.js";
+import type { TriggerAndSubscribeOptions, TriggerOptions } from "./trigger-options.js";
 
 /** Payload, options and request options; the payload may be left out only if its type is `void`, `undefined` or optional (TYP-4). */
 export type ByIdArguments<TPayload, TOptions> = void extends TPayload

@@ -5,15 +5,7 @@ import { runs } from "./runs.js";
 import { TaskRunPromise, type TaskRunResult } from "./task-run.js";
 import { type TriggerParams, triggerTask } from "./trigger.js";
 import { requireRun, retrieveResult } from "./trigger-and-wait.js";
-import type { TriggerOptions } from "./trigger-options.js";
-
-/** Options of the trigger, and of the following; the latter are not sent. */
-export interface TriggerAndSubscribeOptions extends TriggerOptions {
-  /** Ends the waiting with an AbortError. */
-  readonly signal?: AbortSignal;
-  /** Whether the signal cancels the run, too. Default true. */
-  readonly cancelOnAbort?: boolean;
-}
+import type { TriggerAndSubscribeOptions } from "./trigger-options.js";
 
 interface Params<TIdentifier extends string> extends TriggerParams<TIdentifier> {
   readonly options: TriggerAndSubscribeOptions | undefined;

@@ -57,3 +57,11 @@ export interface DebounceOptions {
   /** Longest postponement, counted from the run's creation; longer than `delay`. A call that would pass it makes a new run. Default none. */
   readonly maxDelay?: string;
 }
+
+/** Options of the trigger, and of the following; the latter are not sent. */
+export interface TriggerAndSubscribeOptions extends TriggerOptions {
+  /** Ends the waiting with an AbortError. */
+  readonly signal?: AbortSignal;
+  /** Whether the signal cancels the run, too. Default true. */
+  readonly cancelOnAbort?: boolean;
+}

@@ -26,8 +26,8 @@ import type {
   UntypedValue,
   WaitingFor,
 } from "../run.js";
-import type { LogLevel } from "../run-context.js";
 import { type RunStatus, statusHelpers } from "../run-status.js";
+import type { LogLevel } from "../task-context.js";
 import { runError } from "./failure.js";
 import { payloadValue } from "./payload.js";
 

@@ -21,16 +21,9 @@ import type { RunSpec } from "../../gen/hairtrigger/v1/run_pb.js";
 import type { WaitOutcome } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
 import { newRequestId } from "../../request-id.js";
 import type { RetryPolicy } from "../../retry-policy.js";
-import {
-  enterRun,
-  type LogRecord,
-  type RunContext,
-  type RunMetadataAccess,
-  type TaskRunContext,
-  type WaitCall,
-  type WaitDescription,
-} from "../../run-context.js";
+import { enterRun, type LogRecord, type RunContext, type RunMetadataAccess, type WaitCall } from "../../run-context.js";
 import type { ParseValue } from "../../schema.js";
+import type { TaskRunContext, WaitDescription } from "../../task-context.js";
 import type { CompleteResult, HookParams, HookSet } from "../../task-hooks.js";
 import type { AttemptInput, RunningAttempt } from "../session/execution.js";
 import type { AttemptOutcome } from "../session/report.js";

@@ -3,7 +3,7 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type { RunSpec } from "../../gen/hairtrigger/v1/run_pb.js";
 import { IdempotencyKeyScope } from "../../gen/hairtrigger/v1/trigger_options_pb.js";
 import type { Assignment } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
-import type { TaskRunContext } from "../../run-context.js";
+import type { TaskRunContext } from "../../task-context.js";
 
 export interface ContextParams {
   readonly assignment: Assignment;

@@ -6,7 +6,8 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { LogLevel as LogLevelEnum, type LogLine, LogLineSchema } from "../../gen/hairtrigger/v1/run_pb.js";
 import { type RunLogLines, RunLogLinesSchema } from "../../gen/hairtrigger/worker/v1/worker_pb.js";
-import type { LogLevel, LogRecord } from "../../run-context.js";
+import type { LogRecord } from "../../run-context.js";
+import type { LogLevel } from "../../task-context.js";
 
 /** LOG-1. */
 const LINES_PER_RUN = 200;
