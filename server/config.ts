@@ -7,6 +7,7 @@ import { keyEnvironment } from "./auth/secret-keys.js";
 import { formatSeconds, parseDuration } from "./domain/duration.js";
 import { shown } from "./domain/error.js";
 import { defaultLimits, type Limits } from "./domain/limits.js";
+import { ITEM_RATE, type Rate, REQUEST_RATE } from "./domain/rate-limit.js";
 import { editDistance } from "./domain/task.js";
 import { type PayloadsAddress, parseS3Address } from "./payloads/address.js";
 
@@ -200,6 +201,26 @@ function duration(minMs: number, maxMs: number): Kind<number> {
   };
 }
 
+/**
+ * BAT-5, BAT-6: `1500/1m`, or with another refill than the whole, `5000,500/5s`.
+ * @param min of the limit: what one call may cost.
+ */
+function rate(whenOn: Rate, min: number): Kind<Rate | "off"> {
+  return {
+    expected: `on, off, or a rate such as 1500/1m or 5000,500/5s, of at least ${min}`,
+    parse(text) {
+      if (text === "off") return text;
+      if (text === "on") return whenOn;
+      const [, limitText = "", refillText = limitText, every = ""] =
+        /^(\d{1,9})(?:,(\d{1,9}))?\/(\S+)$/.exec(text) ?? [];
+      const [limit, refill] = [Number(limitText), Number(refillText)];
+      const intervalMs = parseDuration(every, HOUR_MS);
+      const isRight = limit >= min && refill >= 1 && refill <= limit;
+      return isRight && intervalMs !== undefined && intervalMs >= SECOND_MS ? { limit, refill, intervalMs } : undefined;
+    },
+  };
+}
+
 const KIB = 1_024;
 const MIB = 1_024 * KIB;
 const SECOND_MS = 1_000;
@@ -234,6 +255,8 @@ const schema = {
   HAIRTRIGGER_MAX_PAYLOAD_BYTES: setting(count(1, BYTES_MAX)),
   HAIRTRIGGER_MAX_METADATA_BYTES: setting(count(2, BYTES_MAX)),
   HAIRTRIGGER_MAX_TAGS: setting(count(0, 100)),
+  HAIRTRIGGER_BATCH_ITEM_RATE: setting(rate(ITEM_RATE, defaultLimits.batchItemsMax)),
+  HAIRTRIGGER_REQUEST_RATE: setting(rate(REQUEST_RATE, 1)),
   HAIRTRIGGER_IDEMPOTENCY_KEY_TTL: setting(duration(SECOND_MS, 100 * YEAR_MS)),
 
   HAIRTRIGGER_SESSION_TIMEOUT: setting(duration(3 * SECOND_MS, HOUR_MS)),
@@ -343,6 +366,8 @@ function limitsOf(data: Settings): Limits {
     metadataBytesMax: data.HAIRTRIGGER_MAX_METADATA_BYTES ?? defaultLimits.metadataBytesMax,
     tagsMax: data.HAIRTRIGGER_MAX_TAGS ?? defaultLimits.tagsMax,
     idempotencyKeyTtlMs: data.HAIRTRIGGER_IDEMPOTENCY_KEY_TTL ?? defaultLimits.idempotencyKeyTtlMs,
+    batchItemRate: rateOf(data.HAIRTRIGGER_BATCH_ITEM_RATE),
+    requestRate: rateOf(data.HAIRTRIGGER_REQUEST_RATE),
     sessionMs,
     heartbeatMs: inProportion(defaultLimits.heartbeatMs),
     silentMs: inProportion(defaultLimits.silentMs),
@@ -350,6 +375,10 @@ function limitsOf(data: Settings): Limits {
     pickUpMs: data.HAIRTRIGGER_PICK_UP_TIMEOUT ?? defaultLimits.pickUpMs,
     cancelGraceMs: data.HAIRTRIGGER_CANCEL_GRACE ?? defaultLimits.cancelGraceMs,
   };
+}
+
+function rateOf(given: Rate | "off" | undefined): Rate | undefined {
+  return given === "off" ? undefined : given;
 }
 
 /** Letters that may be wrong in a name for it to be taken for a setting; Kubernetes gives every service variables of its own. */

@@ -5,6 +5,8 @@
  * wire contract (required, enum known, id pattern) is not here but in the proto files.
  */
 
+import type { Rate } from "./rate-limit.js";
+
 const KIB = 1_024;
 const MIB = 1_024 * KIB;
 const SECOND_MS = 1_000;
@@ -25,6 +27,10 @@ export interface Limits {
   readonly batchPayloadBytesMax: number;
   /** BAT-18: an open streamed batch without a new chunk is sealed after this. Default 30 min. */
   readonly batchIdleMs: number;
+  /** BAT-5: items of batches, of one environment at one server. Default none. */
+  readonly batchItemRate: Rate | undefined;
+  /** BAT-6: triggers, batches and chunks of streamed ones, of one environment at one server. Default none. */
+  readonly requestRate: Rate | undefined;
   /** MET-2: bytes of JSON. Default 256 KB. */
   readonly metadataBytesMax: number;
   /** RUN-27: bytes of JSON of one chunk of a stream. Default 512 KB, as much as is kept with a run elsewhere. */
@@ -121,6 +127,8 @@ export const defaultLimits: Limits = {
   batchItemsMax: 500,
   batchPayloadBytesMax: MIB,
   batchIdleMs: 30 * MINUTE_MS,
+  batchItemRate: undefined,
+  requestRate: undefined,
   metadataBytesMax: 256 * KIB,
   streamChunkBytesMax: 512 * KIB,
   streamChunksMax: 100_000,

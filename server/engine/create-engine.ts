@@ -29,6 +29,7 @@ import { createWaitpoints } from "./producers/waitpoints.js";
 import { watchRun } from "./producers/watch.js";
 import { watchRuns } from "./producers/watch-runs.js";
 import { watchRunWithStreams } from "./producers/watch-streams.js";
+import { createRateLimits } from "./rate-limits.js";
 import { createTaskRegistry } from "./task-registry.js";
 import { createWakes } from "./wakes.js";
 import { createWatchHub } from "./watch-hub.js";
@@ -38,7 +39,7 @@ import { createSessions } from "./workers/session.js";
 
 export function createEngine(parts: EngineParts): Engine {
   const wakes = createWakes(() => deps);
-  const deps: EngineDeps = { ...parts, wakes };
+  const deps: EngineDeps = { ...parts, wakes, rates: createRateLimits(parts) };
   const registry = createTaskRegistry(deps);
   const dispatcher = createDispatcher(deps);
   const sessions = createSessions(deps, registry, dispatcher);

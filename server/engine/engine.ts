@@ -41,6 +41,7 @@ import type { Clock } from "./clock.js";
 import type { Entropy } from "./entropy.js";
 import type { EventSink } from "./events.js";
 import type { CreatedWaitpoint, CreateTimerParams, CreateTokenParams } from "./producers/waitpoints.js";
+import type { RateLimits } from "./rate-limits.js";
 import type { Wakes } from "./wakes.js";
 import type { Watched } from "./watch-hub.js";
 
@@ -70,10 +71,12 @@ export interface EngineDeps {
   readonly nudge: (duty: NudgedDuty, dueMs: number) => void;
   /** Wakes who waits; made by the engine itself. */
   readonly wakes: Wakes;
+  /** Charged by what triggers; made by the engine itself. */
+  readonly rates: RateLimits;
 }
 
 /** What the engine is given. */
-export type EngineParts = Omit<EngineDeps, "wakes">;
+export type EngineParts = Omit<EngineDeps, "wakes" | "rates">;
 
 export type NudgedDuty = "due" | "expire" | "overrun" | "timeout";
 

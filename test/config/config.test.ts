@@ -77,6 +77,18 @@ test("RUN-6: the times of a session stay in proportion when one is set", (t) => 
   t.like(limits, { sessionMs: 60_000, heartbeatMs: 20_000, silentMs: 24_000, selfFenceMs: 56_000, pickUpMs: 10_000 });
 });
 
+test("BAT-5, BAT-6: rate limits are off, on as in the rules, or the operator's own", (t) => {
+  t.like(readConfig({}, "/srv").limits, { batchItemRate: undefined, requestRate: undefined });
+  const off = readConfig({ HAIRTRIGGER_BATCH_ITEM_RATE: "off", HAIRTRIGGER_REQUEST_RATE: "off" }, "/srv");
+  t.like(off.limits, { batchItemRate: undefined, requestRate: undefined });
+  const on = readConfig({ HAIRTRIGGER_BATCH_ITEM_RATE: "on", HAIRTRIGGER_REQUEST_RATE: "on" }, "/srv");
+  t.deepEqual(on.limits.batchItemRate, { limit: 5_000, refill: 500, intervalMs: 5_000 });
+  t.deepEqual(on.limits.requestRate, { limit: 1_500, refill: 1_500, intervalMs: 60_000 });
+  const own = readConfig({ HAIRTRIGGER_BATCH_ITEM_RATE: "500,100/10s", HAIRTRIGGER_REQUEST_RATE: "1/1h" }, "/srv");
+  t.deepEqual(own.limits.batchItemRate, { limit: 500, refill: 100, intervalMs: 10_000 });
+  t.deepEqual(own.limits.requestRate, { limit: 1, refill: 1, intervalMs: 3_600_000 });
+});
+
 test("all mistakes are reported at once, with name, expected and got", (t) => {
   t.deepEqual(
     mistakesOf({
@@ -112,6 +124,11 @@ for (const [name, text] of [
   ["HAIRTRIGGER_MAX_TTL", "5 minutes"],
   ["HAIRTRIGGER_MAX_TTL", "101y"],
   ["HAIRTRIGGER_MAX_ATTEMPTS", "1.5"],
+  ["HAIRTRIGGER_BATCH_ITEM_RATE", "499/5s"],
+  ["HAIRTRIGGER_BATCH_ITEM_RATE", "500,501/5s"],
+  ["HAIRTRIGGER_REQUEST_RATE", "1500"],
+  ["HAIRTRIGGER_REQUEST_RATE", "1500,0/1m"],
+  ["HAIRTRIGGER_REQUEST_RATE", "1500/0s"],
   ["HAIRTRIGGER_MAX_PAYLOAD_BYTES", "10MB"],
   ["HAIRTRIGGER_OPEN_DISCOVERY", "toString"],
 ] as const) {

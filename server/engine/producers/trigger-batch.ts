@@ -150,6 +150,7 @@ export async function prepareItems(
     }
   });
   rejectIfAny(violations);
+  deps.rates.charge(environment, items.length);
   return { inserts: await offloadBatch(deps, items, inserts), tasks };
 }
 

@@ -42,7 +42,9 @@ export function createTrigger(deps: EngineDeps, registry: TaskRegistry): Trigger
     const [tasks, parents] = await Promise.all([registry.read(environment), readParents(deps, environment, items)]);
     const checked = items.map((item): Prepared | AppError => {
       try {
-        return { item, insert: prepare(deps, { environment, item, nowMs, tasks, parents }) };
+        const insert = prepare(deps, { environment, item, nowMs, tasks, parents });
+        if (item.replayOf === undefined) deps.rates.charge(environment, 0);
+        return { item, insert };
       } catch (error) {
         if (isAppError(error)) return error;
         throw error;
