@@ -1,6 +1,7 @@
 /** Triggers a batch and waits for all its runs, inside a task (sections 4.4, 4.5). */
 import { create } from "@bufbuild/protobuf";
 import type { BatchOptions } from "./batch-handle.js";
+import type { BatchResult } from "./batch-result.js";
 import { batchRequest, sendBatch } from "./batch-trigger.js";
 import { call } from "./call.js";
 import { callSettings } from "./configuration.js";
@@ -8,25 +9,8 @@ import type { AnyBatchItem } from "./convert/batch.js";
 import { payloadMessage } from "./convert/payload.js";
 import { WaitingForSchema } from "./gen/hairtrigger/v1/run_pb.js";
 import type { RequestOptions } from "./request-options.js";
-import type { AnyTask, TaskIdentifier, TaskOutput } from "./task.js";
 import type { TaskRunResult } from "./task-run.js";
 import { type EndedRun, identityOf, requireRun, retrieveEnded } from "./trigger-and-wait.js";
-
-/** How the runs of a batch ended, in the order of its items; iterable over them (BT-3, BT-4). */
-export interface BatchResult<TRuns extends readonly TaskRunResult[] = readonly TaskRunResult[]>
-  extends Iterable<TRuns[number]> {
-  /** `batch_` and 26 lower-case base32 characters. */
-  readonly id: string;
-  readonly runs: TRuns;
-}
-
-/** How a run of `typeof myTask` ended; of a union of tasks, the union of their results. */
-export type TaskRunResultOf<T extends AnyTask> = T extends AnyTask
-  ? TaskRunResult<TaskIdentifier<T>, TaskOutput<T>>
-  : never;
-
-/** The results of a list of tasks, position by position. */
-export type TaskRunResultsOf<T extends readonly AnyTask[]> = { readonly [K in keyof T]: TaskRunResultOf<T[K]> };
 
 export interface AwaitedBatchParams<TItem> {
   readonly items: readonly TItem[];

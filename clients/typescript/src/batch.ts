@@ -1,12 +1,7 @@
 /** Batches: many runs by one call, of one task or of several (sections 4.2, 4.5). */
 
 import type { ApiPromise } from "./api-promise.js";
-import {
-  type BatchResult,
-  type TaskRunResultOf,
-  type TaskRunResultsOf,
-  triggerBatchAndWait,
-} from "./batch-and-wait.js";
+import { triggerBatchAndWait } from "./batch-and-wait.js";
 import type {
   BatchByIdItem,
   BatchByTaskItem,
@@ -17,6 +12,7 @@ import type {
   RetrievedBatch,
   StreamedBatchHandle,
 } from "./batch-handle.js";
+import type { BatchResult, TaskRunResultOf, TaskRunResultsOf } from "./batch-result.js";
 import { triggerBatch } from "./batch-trigger.js";
 import { call } from "./call.js";
 import { retrievedBatch } from "./convert/batch.js";

@@ -3,7 +3,6 @@
 export type { ApiAnswer, ApiPromise, ApiResponse } from "./api-promise.js";
 export { auth } from "./auth.js";
 export { batch } from "./batch.js";
-export type { BatchResult, TaskRunResultOf, TaskRunResultsOf } from "./batch-and-wait.js";
 export { BatchTriggerError } from "./batch-error.js";
 export type {
   BatchByIdItem,
@@ -16,6 +15,7 @@ export type {
   RetrievedBatch,
   StreamedBatchHandle,
 } from "./batch-handle.js";
+export type { BatchResult, TaskRunResultOf, TaskRunResultsOf } from "./batch-result.js";
 export type { BulkCancelOptions, BulkOptions, BulkProgress, BulkResult, BulkTarget } from "./bulk.js";
 export { type Configuration, configure } from "./configuration.js";
 export {

@@ -1,8 +1,9 @@
 /** Defines tasks, and finds definitions among what a program exports. */
 
 import type { ApiPromise } from "./api-promise.js";
-import { type BatchResult, triggerBatchAndWait } from "./batch-and-wait.js";
+import { triggerBatchAndWait } from "./batch-and-wait.js";
 import type { BatchItem, BatchOptions } from "./batch-handle.js";
+import type { BatchResult } from "./batch-result.js";
 import type { RunHandle } from "./handle.js";
 import type { Queue, QueueOptions } from "./queue.js";
 import type { RequestOptions } from "./request-options.js";

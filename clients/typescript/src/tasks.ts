@@ -1,7 +1,8 @@
 /** Triggers tasks by id: the task's code is imported as a type only (TRG-11). */
 import type { ApiPromise } from "./api-promise.js";
-import { type BatchResult, triggerBatchAndWait } from "./batch-and-wait.js";
+import { triggerBatchAndWait } from "./batch-and-wait.js";
 import type { BatchItem, BatchOptions, BatchRunHandle, BatchStream, StreamedBatchHandle } from "./batch-handle.js";
+import type { BatchResult } from "./batch-result.js";
 import { triggerBatch } from "./batch-trigger.js";
 import { hookRegistrars } from "./global-hooks.js";
 import type { BatchedRunHandle } from "./handle.js";
