@@ -176,7 +176,7 @@ export function registerRetries(): void {
     const quick = { maxAttempts: 2, minTimeoutInMs: 10, randomize: false };
     t.deepEqual(await pausesOf(url, { retry: { connectionError: quick } }), { pauses: [10], ended: "TypeError" });
     const silent = await serve(t, () => undefined);
-    t.deepEqual(await pausesOf(silent.url, { timeoutInMs: 50, retry: { timeout: quick } }), {
+    t.deepEqual(await pausesOf(silent.url, { timeoutInMs: 1_000, retry: { timeout: quick } }), {
       pauses: [10],
       ended: "TimeoutError",
     });
