@@ -184,8 +184,8 @@ export interface TriggeredBatch {
 export interface OpenBatchParams extends BatchCall {
   /** The attempt of the parent that opens it: chunks are refused once it is over (RUN-8), and the batch is sealed (BAT-18). */
   readonly attempt: AttemptRef | undefined;
-  /** The parent is about to wait for the batch. */
-  readonly isAwaited: boolean;
+  /** Of the run that waits for the batch once it is sealed: the lease that it is executed under. */
+  readonly awaitedBy?: Lease | undefined;
   readonly formViolations: readonly Violation[];
 }
 
@@ -195,6 +195,8 @@ export interface BatchStream {
   readonly batch: BatchState;
   /** The batch is the holder of the key; nothing may be added. */
   readonly isCached: boolean;
+  /** Asked for by `awaitedBy` only: it is sealed and all its runs are final. */
+  readonly isDone: boolean;
   readonly itemsAccepted: number;
   readonly itemsDeduplicated: number;
   /** The first 100 of each. */

@@ -14,6 +14,7 @@ import type { BatchFailure } from "../domain/batch.js";
 import { invalidRequest } from "../domain/error.js";
 import type { BatchStream, OpenBatchParams } from "../engine/engine.js";
 import { decodeBatchOptions, decodeItems, wireUnknownTask } from "./convert/batch.js";
+import { awaitingLeaseOf } from "./convert/trigger.js";
 import { stoppingError } from "./error.js";
 import { requireValid, violationsOf } from "./interceptors/validate.js";
 import type { ServiceDeps } from "./services.js";
@@ -53,7 +54,11 @@ async function fill({ engine, limits }: ServiceDeps, environment: string, next: 
           index: Number(index),
           count: items.length,
           decode: (firstIndex) => {
-            const decoded = decodeItems(items, { ...open, firstIndex }, limits);
+            const decoded = decodeItems(
+              items,
+              { ...open, firstIndex, isAwaited: open.awaitedBy !== undefined },
+              limits,
+            );
             return { items: decoded.items, violations: [...form, ...decoded.violations] };
           },
         });
@@ -83,7 +88,7 @@ function openParams(environment: string, open: OpenBatch): OpenBatchParams {
     isTest: open.isTest,
     attempt:
       open.attempt === undefined ? undefined : { sessionId: open.attempt.sessionId, number: open.attempt.attempt },
-    isAwaited: false,
+    awaitedBy: awaitingLeaseOf(open),
     formViolations: violationsOf(OpenBatchSchema, open, "open"),
   };
 }
@@ -112,6 +117,7 @@ function answerOf(stream: BatchStream): StreamBatchResponse {
     idempotencyKey: batch.key?.text ?? "",
     unknownTasks: stream.unknownTasks.map(wireUnknownTask),
     warnings: [...stream.warnings],
+    isDone: stream.isDone,
   });
 }
 

@@ -261,4 +261,9 @@ export async function awaitedBatches(): Promise<void> {
   expectTypeOf(tuple[1]).toEqualTypeOf<TaskRunResult<"nightly", TaskOutput<typeof nightly>>>();
   // @ts-expect-error there is no third
   expectTypeOf(tuple[2]).toBeAny();
+  async function* stream() {
+    yield { task: resize, payload: { url: "u", width: 1 } };
+  }
+  const { runs: streamed } = await batch.triggerByTaskAndWait(stream());
+  expectTypeOf(streamed).toEqualTypeOf<readonly TaskRunResult<"resize", { url: string; bytes: bigint }>[]>();
 }

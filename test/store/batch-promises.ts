@@ -279,6 +279,20 @@ export function batchPromises(promise: Promises): void {
     },
   );
 
+  promise("BAT-22: a batch can be awaited later, by its own environment only", async (t, world) => {
+    const { environment } = world;
+    const { batch, items: made } = await created(world, JOBS(1));
+    const { batch: other } = await created(world, JOBS(1), { request: "other" });
+    const run = { environment, runId: made[0]?.runId ?? "" };
+    await world.apply(run.runId, { event: "cancel", reason: "" });
+    await world.store.awaitBatches([{ environment: "elsewhere", batchId: batch.id }]);
+    t.deepEqual(await world.store.doneBatches([run]), []);
+    await world.store.awaitBatches([{ environment, batchId: batch.id }]);
+    t.deepEqual(await world.store.doneBatches([run]), [{ environment, batchId: batch.id }]);
+    t.true((await view(world, batch.id)).batch.isAwaited);
+    t.false((await view(world, other.id)).batch.isAwaited);
+  });
+
   promise("BAT-25: positions are read from anywhere, across chunks, with their tasks and keys", async (t, world) => {
     const options = { isStreamed: true };
     await created(world, [{ taskId: "a" }, { taskId: "b", key: world.key("x") }], options);

@@ -1,8 +1,9 @@
 /** Triggers a batch and waits for all its runs, inside a task (sections 4.4, 4.5). */
 import { create } from "@bufbuild/protobuf";
-import type { BatchOptions } from "./batch-handle.js";
+import type { BatchOptions, BatchStream } from "./batch-handle.js";
 import type { BatchResult } from "./batch-result.js";
-import { batchRequest, sendBatch } from "./batch-trigger.js";
+import { streamAwaited } from "./batch-stream-and-wait.js";
+import { batchRequest, isArray, sendBatch } from "./batch-trigger.js";
 import { call } from "./call.js";
 import { callSettings } from "./configuration.js";
 import type { AnyBatchItem } from "./convert/batch.js";
@@ -13,7 +14,7 @@ import type { TaskRunResult } from "./task-run.js";
 import { type EndedRun, identityOf, requireRun, retrieveEnded } from "./trigger-and-wait.js";
 
 export interface AwaitedBatchParams<TItem> {
-  readonly items: readonly TItem[];
+  readonly items: readonly TItem[] | BatchStream<TItem>;
   readonly read: (item: TItem) => AnyBatchItem;
   readonly options: BatchOptions | undefined;
   readonly requestOptions: RequestOptions | undefined;
@@ -37,15 +38,24 @@ export async function triggerBatchAndWait<TItem, TResult extends TaskRunResult>(
   const results = (): Promise<BatchResult<readonly TResult[]>> => readResults(batchId, requestOptions, resultOf);
   // In the turn of the call, so that two calls at once are seen as such.
   return run.wait<BatchResult<readonly TResult[]>>({
-    identity: ["batch", ...items.flatMap((item, index) => itemIdentity(read(item), index))],
+    // What a stream holds is not known before it is read.
+    identity: isArray(items)
+      ? ["batch", ...items.flatMap((item, index) => itemIdentity(read(item), index))]
+      : ["batch stream"],
     async begin({ requestId, lease }) {
-      const request = { ...(await batchRequest(params)), requestId, awaitingLease: lease };
-      const data = await sendBatch(callSettings(requestOptions), request, items.length);
+      const settings = callSettings(requestOptions);
+      const data = isArray(items)
+        ? await sendBatch(
+            settings,
+            { ...(await batchRequest({ ...params, items })), requestId, awaitingLease: lease },
+            items.length,
+          )
+        : await streamAwaited({ ...params, items }, settings, { requestId, lease });
       ({ batchId } = data);
       if (data.isDone) return { result: results() };
       return {
         waitingFor: create(WaitingForSchema, { waitpoint: { case: "batchId", value: batchId } }),
-        description: { type: "batch", batchId, runCount: data.runCount },
+        description: { type: "batch", batchId, runCount: Number(data.runCount) },
       };
     },
     finish: results,

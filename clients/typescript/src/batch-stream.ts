@@ -12,7 +12,7 @@ import { systemClock } from "./clock.js";
 import type { CallSettings } from "./configuration.js";
 import { type AnyBatchItem, batchOptionsMessage, itemMessage } from "./convert/batch.js";
 import { ApiError } from "./errors.js";
-import type { BatchItem } from "./gen/hairtrigger/v1/batch_pb.js";
+import type { BatchItem, BatchOptions as WireOptions } from "./gen/hairtrigger/v1/batch_pb.js";
 import {
   type OpenBatch,
   OpenBatchSchema,
@@ -34,7 +34,7 @@ const CALL_CHUNKS_MAX = UNACKNOWLEDGED_MAX / 2;
 /** A partial chunk leaves this long after its first item. */
 const PARTIAL_MS = 100;
 
-interface StreamParams<TItem> {
+export interface StreamParams<TItem> {
   readonly items: BatchStream<TItem>;
   readonly read: (item: TItem) => AnyBatchItem;
   readonly options: BatchOptions | undefined;
@@ -56,13 +56,7 @@ export async function streamBatch<TItem>(
   const issuedAtMs = systemClock.nowMs();
   const expiresAtMs = tokenEndMs(settings, issuedAtMs);
   const batchOptions = await batchOptionsMessage(options);
-  const run = currentRun();
-  const open = create(OpenBatchSchema, {
-    requestId: newRequestId(systemClock),
-    options: batchOptions,
-    parentRunId: run?.ctx.run.id,
-    attempt: run === undefined ? undefined : { sessionId: run.sessionId, attempt: run.ctx.attempt.number },
-  });
+  const open = openMessage(batchOptions, newRequestId(systemClock));
   const sender = new Sender(settings, open);
   // A batch that its key finds is not read.
   const opened = batchOptions?.idempotencyKey ? await sender.open() : undefined;
@@ -80,7 +74,24 @@ export async function streamBatch<TItem>(
   };
 }
 
-async function fill<TItem>(
+/** @param awaitingLease of the run that waits for the batch. Default: none. */
+export function openMessage(
+  options: WireOptions | undefined,
+  requestId: string,
+  awaitingLease: Uint8Array = new Uint8Array(),
+): OpenBatch {
+  const run = currentRun();
+  return create(OpenBatchSchema, {
+    requestId,
+    options,
+    parentRunId: run?.ctx.run.id,
+    attempt: run === undefined ? undefined : { sessionId: run.sessionId, attempt: run.ctx.attempt.number },
+    awaitingLease,
+  });
+}
+
+/** Sends the whole input, and seals the batch. @throws BatchTriggerError; what is wrong with an item as it is (RES-13). */
+export async function fill<TItem>(
   sender: Sender,
   input: AsyncIterator<TItem, unknown>,
   read: (item: TItem) => AnyBatchItem,
@@ -235,7 +246,7 @@ function bytesOf({ payload }: BatchItem): number {
 const encoder = new TextEncoder();
 
 /** Sends the messages of one batch, call by call. */
-class Sender {
+export class Sender {
   readonly #settings: CallSettings;
   readonly #open: OpenBatch;
   readonly #unknown = new Map<string, readonly string[]>();
@@ -308,7 +319,7 @@ async function* each<T>(values: readonly T[]): AsyncGenerator<T> {
 }
 
 /** @throws TypeError for what is no stream of items. */
-function iteratorOf<TItem>(items: BatchStream<TItem>): AsyncIterator<TItem, unknown> {
+export function iteratorOf<TItem>(items: BatchStream<TItem>): AsyncIterator<TItem, unknown> {
   if (typeof items === "object" && items !== null) {
     if (Symbol.asyncIterator in items) return items[Symbol.asyncIterator]();
     if (Symbol.iterator in items) return asynchronous(items[Symbol.iterator]());

@@ -41,7 +41,7 @@ export async function triggerBatch<TItem>(params: BatchParams<TItem>): Promise<B
   return sendArray({ ...params, items }, settings);
 }
 
-function isArray<TItem>(items: readonly TItem[] | BatchStream<TItem>): items is readonly TItem[] {
+export function isArray<TItem>(items: readonly TItem[] | BatchStream<TItem>): items is readonly TItem[] {
   return Array.isArray(items);
 }
 

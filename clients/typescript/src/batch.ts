@@ -134,12 +134,12 @@ function retrieve(
  * @throws as `trigger`; Error outside of a task.
  */
 function triggerAndWait<T extends AnyTask>(
-  items: readonly BatchByIdItem<T>[],
+  items: readonly BatchByIdItem<T>[] | BatchStream<BatchByIdItem<T>>,
   options?: BatchOptions,
   requestOptions?: RequestOptions,
 ): Promise<BatchResult<readonly TaskRunResultOf<T>[]>>;
 function triggerAndWait(
-  items: readonly ByIdItem[],
+  items: readonly ByIdItem[] | BatchStream<ByIdItem>,
   options?: BatchOptions,
   requestOptions?: RequestOptions,
 ): Promise<BatchResult> {
@@ -163,8 +163,13 @@ function triggerByTaskAndWait<T extends readonly AnyTask[]>(
   options?: BatchOptions,
   requestOptions?: RequestOptions,
 ): Promise<BatchResult<TaskRunResultsOf<T>>>;
+function triggerByTaskAndWait<T extends AnyTask>(
+  items: BatchStream<BatchByTaskItem<T>>,
+  options?: BatchOptions,
+  requestOptions?: RequestOptions,
+): Promise<BatchResult<readonly TaskRunResultOf<T>[]>>;
 function triggerByTaskAndWait(
-  items: readonly ByTaskItem[],
+  items: readonly ByTaskItem[] | BatchStream<ByTaskItem>,
   options?: BatchOptions,
   requestOptions?: RequestOptions,
 ): Promise<BatchResult> {

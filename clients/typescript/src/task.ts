@@ -2,7 +2,7 @@
 
 import type { ApiPromise } from "./api-promise.js";
 import { triggerBatchAndWait } from "./batch-and-wait.js";
-import type { BatchItem, BatchOptions } from "./batch-handle.js";
+import type { BatchItem, BatchOptions, BatchStream } from "./batch-handle.js";
 import type { BatchResult } from "./batch-result.js";
 import type { RunHandle } from "./handle.js";
 import type { Queue, QueueOptions } from "./queue.js";
@@ -135,11 +135,11 @@ export interface Task<TIdentifier extends string, TPayload = void, TOutput = unk
   triggerAndWait(...args: TriggerArguments<TPayload>): TaskRunPromise<TIdentifier, TOutput>;
   /**
    * Triggers many runs of the task by one call and waits for all of them, inside a task only: `runs[i]` of the result belongs to `items[i]`. At most
-   * 500 items and 1 MB of payload.
+   * 500 items and 1 MB of payload in an array; of a stream any number, and the run waits once its input has ended.
    * @throws BatchTriggerError where the server refuses the batch; what is wrong with an item as `trigger`; Error outside of a task.
    */
   batchTriggerAndWait(
-    items: readonly BatchItem<TPayload>[],
+    items: readonly BatchItem<TPayload>[] | BatchStream<BatchItem<TPayload>>,
     options?: BatchOptions,
     requestOptions?: RequestOptions,
   ): Promise<BatchResult<readonly TaskRunResult<TIdentifier, TOutput>[]>>;

@@ -115,7 +115,7 @@ function batchTrigger(
  */
 function batchTriggerAndWait<T extends AnyTask>(
   id: TaskIdentifier<T>,
-  items: readonly BatchItem<TaskPayload<T>>[],
+  items: readonly BatchItem<TaskPayload<T>>[] | BatchStream<BatchItem<TaskPayload<T>>>,
   options?: BatchOptions,
   requestOptions?: RequestOptions,
 ): Promise<BatchResult<readonly TaskRunResult<TaskIdentifier<T>, TaskOutput<T>>[]>> {

@@ -2,7 +2,7 @@
  * Batches that a run waits for (BAT-10, BAT-11): the batch and every run of it is marked as awaited before the run waits, so that the end of
  * the last one asks for those who wait for the batch.
  */
-import { type BatchItem, type BatchState, isBatchDone } from "../../domain/batch.js";
+import { type BatchState, isBatchDone } from "../../domain/batch.js";
 import type { Lease } from "../../domain/lease.js";
 import type { EngineDeps } from "../engine.js";
 import { attachWaiters } from "./awaited.js";
@@ -13,9 +13,7 @@ const PAGE = 500;
 
 export interface AwaitedBatch {
   readonly batch: BatchState;
-  /** The first of them. */
-  readonly items: readonly BatchItem[];
-  /** Made by this very call. */
+  /** Made for this run: what it did not join is awaited already. */
   readonly isNew: boolean;
   readonly lease: Lease;
 }

@@ -26,6 +26,7 @@ import { isLegal, placeOf } from "../../domain/run-machine.js";
 import type { InsertBatchResult, InsertRun } from "../../store/store.js";
 import type { BatchChunk, BatchStream, EngineDeps, OpenBatchParams, UnknownTask } from "../engine.js";
 import type { TaskRegistry } from "../task-registry.js";
+import { attachBatchWaiter } from "./awaited-batch.js";
 import { limitIgnored } from "./trigger.js";
 import { announceRuns, batchKey, batchNames, fullQueue, prepareItems, unknownTasks } from "./trigger-batch.js";
 
@@ -43,7 +44,7 @@ export function createStreamBatch(deps: EngineDeps, registry: TaskRegistry) {
       environment: params.environment,
       id: names.batchId,
       isStreamed: true,
-      isAwaited: params.isAwaited,
+      isAwaited: params.awaitedBy !== undefined,
       key,
       opener,
       nowMs,
@@ -61,7 +62,9 @@ export function createStreamBatch(deps: EngineDeps, registry: TaskRegistry) {
     if (result.kind === "repeat" && !result.batch.isStreamed) {
       throw invalidRequest("open.requestId", "open.requestId names a batch that was made by one call");
     }
-    return new LiveStream({ deps, registry, params, batch, names }, result);
+    const stream = new LiveStream({ deps, registry, params, batch, names }, result);
+    await stream.attachWaiter();
+    return stream;
   };
 }
 
@@ -89,6 +92,7 @@ interface Parts {
 
 class LiveStream implements BatchStream {
   readonly isCached: boolean;
+  isDone = false;
   readonly #parts: Parts;
   readonly #unknown = new Map<string, UnknownTask>();
   readonly #warnings = new Set<string>();
@@ -194,6 +198,18 @@ class LiveStream implements BatchStream {
     if (sealed === undefined) throw batchNotFound(batchId);
     this.#batch = sealed;
     if (sealed.itemCount === 0 && failure === undefined) throw batchEmpty();
+    // Nobody waits for what ended early (BAT-19).
+    if (failure === undefined) await this.attachWaiter();
+  }
+
+  /** Once the batch is whole, so that none of its runs is missed. */
+  async attachWaiter(): Promise<void> {
+    const { deps, params } = this.#parts;
+    const { awaitedBy: lease } = params;
+    if (lease === undefined || this.#batch.sealedAtMs === undefined) return;
+    // Its own runs were made as awaited ones; those that joined from elsewhere were not.
+    const isNew = !this.isCached;
+    this.isDone = await attachBatchWaiter(deps, { batch: this.#batch, isNew, lease });
   }
 }
 

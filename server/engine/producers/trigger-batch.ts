@@ -74,7 +74,7 @@ export function createTriggerBatch(deps: EngineDeps, registry: TaskRegistry): Tr
     const told = caller === undefined ? answer : { ...answer, unknownTasks: answer.unknownTasks.map(withoutOthers) };
     if (params.awaitedBy === undefined) return told;
     const isNew = result.kind === "created";
-    const isDone = await attachBatchWaiter(deps, { ...answer, isNew, lease: params.awaitedBy });
+    const isDone = await attachBatchWaiter(deps, { batch: answer.batch, isNew, lease: params.awaitedBy });
     return { ...told, isDone };
   };
 }

@@ -1,8 +1,8 @@
 /** Waits for batches in task code (sections 4.4, 4.5, 8.3). */
-import { batch, idempotencyKeys, runs as runsApi, schemaTask, task, tasks } from "@hairtrigger/sdk";
+import { BatchTriggerError, batch, idempotencyKeys, runs as runsApi, schemaTask, task, tasks } from "@hairtrigger/sdk";
 import test from "ava";
 import * as z from "zod";
-import { gate, startSdkWorld } from "../../support/sdk-world.js";
+import { gate, startSdkWorld, turns } from "../../support/sdk-world.js";
 
 const double = task({ id: "double", run: (n: number) => 2 * n });
 const upper = task({
@@ -173,4 +173,150 @@ test("SCH-5: one item that fails the schema of its task throws the validator's e
   t.deepEqual(run.output, [true, true, 1]);
   const { data } = await world.as(() => runsApi.list({ taskIdentifier: ["strict", "double"] }));
   t.is(data.length, 1);
+});
+
+test("BAT-17: a streamed batch is waited for once its input has ended; its runs start before, while the parent is EXECUTING", async (t) => {
+  const world = await startSdkWorld(t);
+  const open = gate();
+  const begun = gate();
+  const member = task({
+    id: "member",
+    run: (n: number) => {
+      begun.open();
+      return 3 * n;
+    },
+  });
+  async function* input() {
+    yield { payload: 1 };
+    await open.promise;
+    for (let n = 2; n <= 520; n += 1) yield { payload: n };
+  }
+  const parent = task({
+    id: "parent",
+    run: async () => {
+      const { runs } = await member.batchTriggerAndWait(input());
+      const byName = await tasks.batchTriggerAndWait<typeof member>("member", input());
+      const mixed = await batch.triggerByTaskAndWait(
+        (async function* () {
+          yield { task: member, payload: 2 };
+        })(),
+      );
+      const byId = await batch.triggerAndWait<typeof member>(
+        (async function* () {
+          yield { id: "member" as const, payload: 3 };
+        })(),
+      );
+      const sum = runs.reduce((total, run) => total + (run.ok ? run.output : 0), 0);
+      return [
+        runs.length,
+        sum,
+        runs[519]?.ok && runs[519].output,
+        byName.runs.length,
+        ...[...mixed, ...byId].map((run) => run.ok && run.output),
+      ];
+    },
+  });
+  await world.worker({ tasks: [parent, member], concurrency: 50 });
+  const handle = await world.as(() => parent.trigger());
+  await begun.promise;
+  t.is((await world.run(handle)).status, "EXECUTING");
+  open.open();
+  const run = await world.runWhen(handle, ({ isCompleted }) => isCompleted);
+  t.deepEqual(run.output, [520, (3 * 520 * 521) / 2, 1_560, 520, 6, 9]);
+  t.is(run.relatedRuns.children[0]?.triggerFunction, "batchTriggerAndWait");
+});
+
+test("BAT-19, RES-13: a streamed batch whose input throws rejects, and nobody waits for what was accepted", async (t) => {
+  const world = await startSdkWorld(t);
+  const never = task({ id: "never", run: () => new Promise<void>(() => undefined) });
+  async function* input() {
+    yield {};
+    throw new RangeError("no more");
+  }
+  const parent = task({
+    id: "parent",
+    retry: { maxAttempts: 1 },
+    run: async () => {
+      const error = await never.batchTriggerAndWait(input()).catch((thrown: unknown) => thrown);
+      return (
+        error instanceof BatchTriggerError && [error.phase, error.acceptedCount, error.cause instanceof RangeError]
+      );
+    },
+  });
+  await world.worker({ tasks: [parent] });
+  const handle = await world.as(() => parent.trigger());
+  const run = await world.runWhen(handle, ({ isCompleted }) => isCompleted);
+  t.deepEqual(run.output, ["stream", 1, true]);
+});
+
+test("BAT-17, TAW-10a: code that is executed again waits for a streamed batch that was whole, and does not read its input again", async (t) => {
+  const world = await startSdkWorld(t);
+  const open = gate();
+  const slow = task({ id: "slow", run: (n: number) => open.promise.then(() => n) });
+  let reads = 0;
+  const parent = task({
+    id: "parent",
+    retry: { maxAttempts: 1 },
+    run: async () => {
+      async function* input() {
+        reads += 1;
+        yield { payload: 1 };
+        yield { payload: 2 };
+      }
+      const { runs } = await slow.batchTriggerAndWait(input());
+      return runs.map((run) => run.ok && run.output);
+    },
+  });
+  await world.worker({ tasks: [slow] });
+  const worker = await world.worker({ tasks: [parent] });
+  const handle = await world.as(() => parent.trigger());
+  const { waitingFor } = await world.runWhen(handle, ({ isWaiting }) => isWaiting);
+  const next = world.worker({ tasks: [parent] });
+  await worker.stop();
+  await next;
+  const again = await world.runWhen(handle, ({ isWaiting, attempts }) => isWaiting && attempts.length === 2);
+  t.deepEqual(again.waitingFor, waitingFor);
+  t.is(reads, 1);
+  open.open();
+  t.deepEqual((await world.runWhen(handle, ({ isCompleted }) => isCompleted)).output, [1, 2]);
+});
+
+test("BAT-18, TAW-10a: a stream that its attempt left unfinished is sealed; code that is executed again fills another batch", async (t) => {
+  const world = await startSdkWorld(t);
+  const begun = gate();
+  let executions = 0;
+  const member = task({
+    id: "member",
+    run: (n: number) => {
+      begun.open();
+      return n;
+    },
+  });
+  const parent = task({
+    id: "parent",
+    retry: { maxAttempts: 1 },
+    run: async () => {
+      executions += 1;
+      const isFirst = executions === 1;
+      async function* input() {
+        yield { payload: 1 };
+        if (isFirst) await new Promise<void>(() => undefined);
+        yield { payload: 2 };
+      }
+      const { runs } = await member.batchTriggerAndWait(input());
+      return runs.map((run) => run.ok && run.output);
+    },
+  });
+  await world.worker({ tasks: [member] });
+  const worker = await world.worker({ tasks: [parent] });
+  const handle = await world.as(() => parent.trigger());
+  await begun.promise;
+  const next = world.worker({ tasks: [parent] });
+  const stopped = worker.stop().then(() => true);
+  // It gives back what it executes at its time, which has to be played.
+  while ((await Promise.race([stopped, turns()])) === undefined) await world.pass(1_000);
+  await next;
+  const run = await world.runWhen(handle, ({ isCompleted }) => isCompleted);
+  t.deepEqual(run.output, [1, 2]);
+  t.is(run.relatedRuns.children.length, 3);
 });
