@@ -182,6 +182,8 @@ export interface TriggeredBatch {
 }
 
 export interface OpenBatchParams extends BatchCall {
+  /** What the token of `caller` may trigger: all that is known of the tasks of a stream when it begins. */
+  readonly scopes?: readonly string[];
   /** The attempt of the parent that opens it: chunks are refused once it is over (RUN-8), and the batch is sealed (BAT-18). */
   readonly attempt: AttemptRef | undefined;
   /** Of the run that waits for the batch once it is sealed: the lease that it is executed under. */

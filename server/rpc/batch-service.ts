@@ -1,7 +1,7 @@
 /** BatchService: decode, authorise, one engine verb, encode. */
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { BatchService } from "#proto/hairtrigger/v1/batch_service_pb.js";
-import { requireAnyTrigger, requireReadBatch, requireSecretKey } from "../auth/authorise.js";
+import { requireAnyTrigger, requireReadBatch } from "../auth/authorise.js";
 import { invalidPage } from "../domain/error.js";
 import { principalOf } from "./call-scope.js";
 import { batchParamsOf, batchTriggerResponse, wireBatch, wireBatchResult } from "./convert/batch.js";
@@ -29,8 +29,10 @@ export function createBatchService(deps: ServiceDeps): Partial<ServiceImpl<typeo
     },
 
     async streamBatch(requests, context) {
-      const { environment } = requireSecretKey(principalOf(context), "StreamBatch");
-      return streamBatch(deps, environment, requests);
+      const principal = principalOf(context);
+      requireAnyTrigger(principal, "batchTrigger");
+      const access = triggerAccess(principal, "batchTrigger", { authentication, nowMs: clock.nowMs() });
+      return streamBatch(deps, access, requests);
     },
 
     async retrieveBatch({ batchId }, context) {

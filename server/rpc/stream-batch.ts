@@ -11,24 +11,25 @@ import {
   StreamBatchResponseSchema,
 } from "#proto/hairtrigger/v1/batch_service_pb.js";
 import type { BatchFailure } from "../domain/batch.js";
-import { invalidRequest } from "../domain/error.js";
+import { invalidRequest, secretKeyRequired } from "../domain/error.js";
 import type { BatchStream, OpenBatchParams } from "../engine/engine.js";
 import { decodeBatchOptions, decodeItems, wireUnknownTask } from "./convert/batch.js";
 import { awaitingLeaseOf } from "./convert/trigger.js";
 import { stoppingError } from "./error.js";
 import { requireValid, violationsOf } from "./interceptors/validate.js";
 import type { ServiceDeps } from "./services.js";
+import type { TriggerAccess } from "./trigger-access.js";
 
 export async function streamBatch(
   deps: ServiceDeps,
-  environment: string,
+  access: TriggerAccess,
   requests: AsyncIterable<StreamBatchRequest>,
 ): Promise<StreamBatchResponse> {
   const { stopping } = deps;
   const messages = requests[Symbol.asyncIterator]();
   const stop = whenAborted(stopping);
   try {
-    return await fill(deps, environment, async () => {
+    return await fill(deps, access, async () => {
       const { done, value } = await Promise.race([messages.next(), stop.aborted]);
       return done === true ? undefined : value.message;
     });
@@ -39,16 +40,23 @@ export async function streamBatch(
 
 type Next = () => Promise<StreamBatchRequest["message"] | undefined>;
 
-async function fill({ engine, limits }: ServiceDeps, environment: string, next: Next): Promise<StreamBatchResponse> {
+async function fill({ engine, limits }: ServiceDeps, access: TriggerAccess, next: Next): Promise<StreamBatchResponse> {
   const first = await next();
   if (first?.case !== "open") throw invalidRequest("open", "The first message of a stream opens its batch");
-  const open = openParams(environment, first.value);
+  const open = openParams(access, first.value);
   const stream = await engine.streamBatch(open);
-  if (stream.isCached) return answerOf(stream);
+  const answer = async (): Promise<StreamBatchResponse> =>
+    answerOf(stream, await access.readToken({ action: "read", resource: "batch", id: stream.batch.id }));
+  if (stream.isCached) return answer();
   for (let message = await next(); message !== undefined; message = await next()) {
     switch (message.case) {
       case "chunk": {
-        const { index, items } = message.value;
+        const { index } = message.value;
+        // Every task before anything else, so that nothing of the chunk is created for some (AUT-4).
+        const items = message.value.items.map((item) => {
+          const options = access.allow(item);
+          return options === item.options ? item : { ...item, options };
+        });
         const form = violationsOf(BatchChunkSchema, message.value);
         await stream.add({
           index: Number(index),
@@ -67,20 +75,24 @@ async function fill({ engine, limits }: ServiceDeps, environment: string, next: 
       case "seal":
         requireValid(SealBatchSchema, message.value);
         await stream.seal(failureOf(message.value));
-        return answerOf(stream);
+        return answer();
       case "open":
         throw invalidRequest("open", "A batch is opened once in a stream");
       case undefined:
         throw invalidRequest("message", "A message of a stream is one of open, chunk and seal");
     }
   }
-  return answerOf(stream);
+  return answer();
 }
 
-function openParams(environment: string, open: OpenBatch): OpenBatchParams {
+function openParams({ environment, caller, scopes }: TriggerAccess, open: OpenBatch): OpenBatchParams {
+  if (caller !== undefined && (open.parentRunId !== "" || open.attempt !== undefined)) {
+    throw secretKeyRequired("A stream with parentRunId");
+  }
   const { key, keyTtl } = decodeBatchOptions(open.options);
   return {
     environment,
+    ...(caller === undefined ? {} : { caller, scopes }),
     requestId: given(open.requestId),
     key,
     keyTtl,
@@ -104,7 +116,7 @@ function failureOf({ failure }: SealBatch): BatchFailure | undefined {
   };
 }
 
-function answerOf(stream: BatchStream): StreamBatchResponse {
+function answerOf(stream: BatchStream, publicAccessToken: string): StreamBatchResponse {
   const { batch, isCached } = stream;
   return create(StreamBatchResponseSchema, {
     batchId: batch.id,
@@ -118,6 +130,7 @@ function answerOf(stream: BatchStream): StreamBatchResponse {
     unknownTasks: stream.unknownTasks.map(wireUnknownTask),
     warnings: [...stream.warnings],
     isDone: stream.isDone,
+    publicAccessToken,
   });
 }
 

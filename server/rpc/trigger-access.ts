@@ -8,7 +8,7 @@ import { type TriggerOptions, TriggerOptionsSchema } from "#proto/hairtrigger/v1
 import type { Authentication } from "../auth/authenticate.js";
 import { requireTrigger, type TriggerAction } from "../auth/authorise.js";
 import type { Principal, PublicPrincipal } from "../auth/principal.js";
-import type { Scope } from "../auth/scopes.js";
+import { type Scope, scopeText } from "../auth/scopes.js";
 import { invalidCredentials, optionNotFixed, secretKeyRequired } from "../domain/error.js";
 import { type TokenCaller, tokenCaller } from "../domain/token-caller.js";
 
@@ -16,6 +16,8 @@ export interface TriggerAccess {
   readonly environment: string;
   /** For the engine; undefined: the holder of the secret key. */
   readonly caller: TokenCaller | undefined;
+  /** Scopes of the token that let it trigger; empty for the holder of the secret key. */
+  readonly scopes: readonly string[];
   /**
    * The options in force for a trigger of this task.
    * @throws AppError SCOPE_MISSING for a task that the token may not trigger and for an option that it may not choose; SECRET_KEY_REQUIRED
@@ -58,13 +60,14 @@ export function triggerAccess(
 ): TriggerAccess {
   const { environment } = principal;
   if (principal.kind === "secret") {
-    return { environment, caller: undefined, allow: ({ options }) => options, readToken: async () => "" };
+    return { environment, caller: undefined, scopes: [], allow: ({ options }) => options, readToken: async () => "" };
   }
   const fixed = fixedOptions(principal);
   const { keyName } = principal;
   return {
     environment,
     caller: tokenCaller({ ...principal, id: principal.tokenId }),
+    scopes: principal.scopes.filter((scope) => scope.action === action).map(scopeText),
     allow({ taskId, options, parentRunId = "" }) {
       requireTrigger(principal, action, taskId);
       if (parentRunId !== "") throw secretKeyRequired("A trigger with parentRunId");

@@ -8,6 +8,7 @@ import { newSessionId } from "../support/wire-worker.js";
 import "./public-tokens/batches.js";
 import "./public-tokens/one-time.js";
 import "./public-tokens/reads.js";
+import "./public-tokens/streams.js";
 import "./public-tokens/triggers.js";
 
 const UNKNOWN_RUN = "run_00000000000000000000000000";

@@ -21,14 +21,24 @@ import {
   rejectIfAny,
   runNotFound,
   staleLease,
+  tokenAlreadyUsed,
 } from "../../domain/error.js";
 import { isLegal, placeOf } from "../../domain/run-machine.js";
+import { batchCaller } from "../../domain/token-caller.js";
 import type { InsertBatchResult, InsertRun } from "../../store/store.js";
 import type { BatchChunk, BatchStream, EngineDeps, OpenBatchParams, UnknownTask } from "../engine.js";
 import type { TaskRegistry } from "../task-registry.js";
 import { attachBatchWaiter } from "./awaited-batch.js";
 import { limitIgnored } from "./trigger.js";
-import { announceRuns, batchKey, batchNames, fullQueue, prepareItems, unknownTasks } from "./trigger-batch.js";
+import {
+  announceRuns,
+  batchKey,
+  batchNames,
+  fullQueue,
+  prepareItems,
+  unknownTasks,
+  withoutOthers,
+} from "./trigger-batch.js";
 
 /** Unknown tasks, and warnings, that one call is told of. */
 const TOLD_MAX = 100;
@@ -36,10 +46,12 @@ const TOLD_MAX = 100;
 export function createStreamBatch(deps: EngineDeps, registry: TaskRegistry) {
   return async (params: OpenBatchParams): Promise<BatchStream> => {
     const nowMs = deps.clock.nowMs();
-    const { key, violations } = batchKey(deps, params, nowMs);
+    // What a token names is for its scopes alone, so that no token is answered with a batch of tasks that it may not trigger.
+    const caller = params.caller && batchCaller(params.caller, params.scopes ?? []);
+    const { key, violations } = batchKey(deps, { ...params, caller }, nowMs);
     rejectIfAny([...params.formViolations, ...violations]);
     const opener = await openerOf(deps, params);
-    const names = batchNames(deps, params, nowMs);
+    const names = batchNames(deps, { ...params, caller }, nowMs);
     const batch: NewBatch = {
       environment: params.environment,
       id: names.batchId,
@@ -54,8 +66,10 @@ export function createStreamBatch(deps: EngineDeps, registry: TaskRegistry) {
       chunk: { index: 0, firstIndex: 0 },
       items: [],
       request: names.request,
+      token: caller?.oneTime,
       nowMs,
     });
+    if (result.kind === "tokenUsed") throw tokenAlreadyUsed("a batch");
     if (result.kind !== "created" && result.kind !== "repeat" && result.kind !== "cached") {
       throw new Error(`the opening of a batch was ${result.kind}`);
     }
@@ -150,7 +164,8 @@ class LiveStream implements BatchStream {
     });
     this.#take(chunk, inserts, result);
     for (const task of unknownTasks(inserts, tasks)) {
-      if (this.#unknown.size < TOLD_MAX) this.#unknown.set(task.taskId, task);
+      const told = params.caller === undefined ? task : withoutOthers(task);
+      if (this.#unknown.size < TOLD_MAX) this.#unknown.set(task.taskId, told);
     }
   }
 

@@ -80,7 +80,7 @@ export function createTriggerBatch(deps: EngineDeps, registry: TaskRegistry): Tr
 }
 
 /** To a token the other tasks are none of its business. */
-function withoutOthers({ taskId }: UnknownTask): UnknownTask {
+export function withoutOthers({ taskId }: UnknownTask): UnknownTask {
   return { taskId, similarTaskIds: [] };
 }
 

@@ -226,7 +226,7 @@ test("ERR-1: a stream that does not begin with its opening, or opens twice, is r
   t.is(await api.count(), 0);
 });
 
-test("AUT-5: a stream needs the secret key", async (t) => {
+test("AUT-5: a stream needs the secret key or a token that triggers batches", async (t) => {
   const api = await startApi(t);
   const { token } = await api.auth.createPublicToken({ scopes: ["read:runs"] });
   const refused = await refusal(api.as(token).batches.streamBatch(messages([open("r")])));

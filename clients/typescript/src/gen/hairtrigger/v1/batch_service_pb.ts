@@ -601,7 +601,7 @@ export const BatchService: GenService<{
    * Items are created in their order and executed in parallel within the limits of their queues.
    *
    * Answered with a batch that existed before for the same `request_id` (this very call, repeated) or a live idempotency
-   * key (`is_cached`). Needs a secret key.
+   * key (`is_cached`). Needs a secret key, or a token with the scope `batchTrigger` for every task of the items.
    *
    * Errors: BATCH_EMPTY, BATCH_TOO_LARGE, BATCH_PAYLOAD_TOO_LARGE, those of the items as for `RunService.TriggerTask`,
    * INVALID_IDEMPOTENCY_KEY, INVALID_IDEMPOTENCY_KEY_TTL, QUEUE_FULL, RATE_LIMITED; RUN_NOT_FOUND for an unknown parent,
@@ -624,7 +624,8 @@ export const BatchService: GenService<{
    * sending chunks again after a broken connection is harmless; the answer of a call that only opens says which chunk is
    * next. A refusal ends the call; chunks before it stay, and the batch stays open. An open batch without a new chunk for 30
    * minutes is sealed by the server. A batch that its idempotency key finds answers with `is_cached`; what follows is not
-   * read. Needs a secret key.
+   * read. Needs a secret key, or a token with the scope `batchTrigger`, which is looked at for each chunk; by request id and
+   * key such a token finds the batches of its subject and its scopes alone, and one that triggers once may open one batch.
    *
    * Errors: those of `BatchTrigger`; BATCH_CHUNK_OUT_OF_ORDER for a gap, BATCH_SEALED for a new chunk of a sealed batch,
    * BATCH_EMPTY for sealing a batch without items, which is ABORTED then; STALE_LEASE if the given attempt is over.
