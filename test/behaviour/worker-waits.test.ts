@@ -1,6 +1,7 @@
 /** Waits as task code meets them: triggerAndWait, its results and errors, hooks, limits of time, deploys. Server and workers share one time. */
 import {
   AbortTaskRunError,
+  batch,
   idempotencyKeys,
   runs,
   SubtaskUnwrapError,
@@ -470,4 +471,64 @@ test("RUN-7: a stopping worker does not wait for waiting runs, and finishes what
   t.is((await world.run(executing)).status, "COMPLETED");
   t.is((await world.run(blocked)).status, "QUEUED", "without the grace period being over");
   open.open();
+});
+
+test("TAW-11, RTY-16: a parent is blocked for its child's delay and retries, and gets what came of the last attempt", async (t) => {
+  const world = await startSdkWorld(t);
+  const flaky = task({
+    id: "flaky",
+    retry: { maxAttempts: 2, minTimeoutInMs: 5_000, randomize: false },
+    run: (_: undefined, { ctx }) => {
+      if (ctx.attempt.number === 1) throw new Error("again");
+      return "worked";
+    },
+  });
+  const parent = task({ id: "parent", run: () => flaky.triggerAndWait(undefined, { delay: "10s" }).unwrap() });
+  await world.worker({ tasks: [parent, flaky] });
+  const handle = await world.as(() => parent.trigger());
+  const { relatedRuns } = await world.runWhen(
+    handle,
+    (run) => run.isWaiting && run.relatedRuns.children[0]?.status === "DELAYED",
+  );
+  await world.pass(11_000);
+  const [child] = relatedRuns.children;
+  if (child === undefined) throw new Error("there is a child");
+  await world.runWhen(child, ({ attemptCount }) => attemptCount > 0);
+  t.true((await world.run(handle)).isWaiting, "its first attempt has failed, which is no result");
+  await world.pass(6_000);
+  t.is(await outputOf(world, handle), "worked");
+});
+
+test("TAW-5: a child runs on any worker that serves its task", async (t) => {
+  const world = await startSdkWorld(t);
+  const parent = task({ id: "parent", run: () => double.triggerAndWait(21).unwrap() });
+  const first = await world.worker({ tasks: [parent] });
+  const handle = await world.as(() => parent.trigger());
+  await world.runWhen(handle, ({ isWaiting }) => isWaiting);
+  const second = await world.worker({ tasks: [double] });
+  t.is(await outputOf(world, handle), 42);
+  const run = await world.run(handle);
+  const [child] = run.relatedRuns.children;
+  t.is(run.workerId, first.id);
+  t.is(child === undefined ? undefined : (await world.run(child)).workerId, second.id);
+});
+
+test("TRG-4, BT-5: items take the options of a single trigger; a batch is retrieved by its handle's id", async (t) => {
+  const world = await startSdkWorld(t);
+  await world.worker({ tasks: [double] });
+  const handle = await world.as(() =>
+    double.batchTrigger(
+      [
+        { payload: 1, options: { tags: "first", priority: 3, delay: "1h" } },
+        { payload: 2, options: { maxAttempts: 1 } },
+      ],
+      { triggerSequentially: true },
+    ),
+  );
+  t.is(handle.id, handle.batchId);
+  const [first, second] = await Promise.all(handle.runs.map((run) => world.run(run)));
+  t.like(first, { status: "DELAYED", tags: ["first"], priority: 3 });
+  t.like(second, { maxAttempts: 1, tags: [] });
+  const found = await world.as(() => batch.retrieve(handle.id));
+  t.deepEqual([found.id, found.runs], [handle.id, handle.runs.map(({ id }) => id)]);
 });

@@ -3,7 +3,7 @@ import { batch, runs, tasks } from "@hairtrigger/sdk";
 import test, { type ExecutionContext } from "ava";
 import { type ServerPlace, startServer } from "../support/processes.js";
 
-const HASTE = { retry: { maxAttempts: 50, minTimeoutInMs: 20, maxTimeoutInMs: 100 } };
+const HASTE = { retry: { maxAttempts: 400, minTimeoutInMs: 20, maxTimeoutInMs: 100 } };
 
 async function serverOf(t: ExecutionContext): Promise<ServerPlace> {
   const server = await startServer();
