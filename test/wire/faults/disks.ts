@@ -139,6 +139,7 @@ export function registerDisks(): void {
         await until("the server is ready", async () => (await readiness(server)) === 200);
         t.like(await runs.poll(held, { pollIntervalMs: 50 }), { status: "COMPLETED", attemptCount: 1 });
         t.like(await runs.poll(await patient, { pollIntervalMs: 50 }), { status: "COMPLETED", attemptCount: 1 });
+        await ledger.first("start", { number: 2 });
         t.is(ledger.count("start"), 2);
         t.is(server.pid, pid);
         assertRefusals(t, triggers);
