@@ -259,7 +259,10 @@ test.serial("WRK-5: no task process outlives a killed worker, not even one in a 
   t.is(new Set(places.map(({ pid }) => pid)).size, 3);
   await endChild(worker, "SIGKILL");
   await until(() => places.every(({ pid }) => !isAlive(pid)));
-  t.pass();
+  t.deepEqual(
+    places.filter(({ pid }) => isAlive(pid)),
+    [],
+  );
 });
 
 test.serial("WRK-5, RUN-7: a stopping worker interrupts what runs on in task processes, and ends them", async (t) => {
