@@ -32,9 +32,9 @@ import { errorOf, stoppingError } from "../error.js";
 import type { PayloadUrls } from "../payload-urls.js";
 import { requireServed } from "../protocol-version.js";
 import { Logs } from "./logs.js";
-import { MetadataLane } from "./metadata.js";
+import { type MetadataLane, metadataLane } from "./metadata.js";
 import { Outbox } from "./outbox.js";
-import { Reports } from "./reports.js";
+import { type ReportLane, reportLane } from "./reports.js";
 
 export interface ConnectionDeps {
   readonly engine: Engine;
@@ -53,7 +53,7 @@ const UNWRITABLE_MS = 10_000;
 export class SessionConnection {
   readonly #deps: ConnectionDeps;
   readonly #outbox = new Outbox();
-  readonly #reports: Reports;
+  readonly #reports: ReportLane;
   readonly #metadata: MetadataLane;
   readonly #logs = new Logs();
   #session: OpenedSession | undefined;
@@ -68,8 +68,8 @@ export class SessionConnection {
     this.#lastMessageMs = deps.clock.nowMs();
     this.#lastKeptMs = this.#lastMessageMs;
     const onError = (thrown: unknown): void => this.#outbox.end({ error: errorOf(thrown) });
-    this.#metadata = new MetadataLane({ onAnswers: (answers) => this.#outbox.answerMetadata(answers), onError });
-    this.#reports = new Reports({
+    this.#metadata = metadataLane({ onAnswers: (answers) => this.#outbox.answerMetadata(answers), onError });
+    this.#reports = reportLane({
       // A run is not over before its last changes of metadata.
       before: () => this.#metadata.settled(),
       onAnswers: (answers) => this.#outbox.answer(answers),
